@@ -1,8 +1,19 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/outhook/webhook/internal/fair"
 )
 
 // Store keeps endpoints, events, deliveries and attempts. [MemoryStore] is one;
@@ -41,7 +52,7 @@ type EndpointStore interface {
 	DeleteEndpoint(ctx context.Context, id string) error
 	// GetEndpoint returns the record, or [ErrNotFound].
 	GetEndpoint(ctx context.Context, id string) (EndpointRecord, error)
-	// ListEndpoints lists by CreatedAt and ID, oldest first, with the Total.
+	// ListEndpoints lists oldest first, with the Total.
 	ListEndpoints(ctx context.Context, f EndpointFilter) (Page[EndpointRecord], error)
 }
 
@@ -265,4 +276,881 @@ func capability[T any](s Store) (T, bool) {
 	}
 	var none T
 	return none, false
+}
+
+// MemoryStore is a [Store] in the process's memory, for tests, for development
+// and for deliveries that may be lost with the process. Several Dispatchers may
+// share one. It implements [Waker], [Purger] and [OrderedQueue].
+//
+// It keeps everything until it is purged: set [Config].Retention in a process
+// that runs for long.
+type MemoryStore struct {
+	mu         sync.Mutex
+	clock      func() time.Time
+	queue      fair.Queue[*memoryDelivery]
+	endpoints  map[string]*memoryEndpoint
+	interested map[interest]map[*memoryEndpoint]struct{}
+	events     map[string]*memoryEvent
+	keys       map[tenantKey]*memoryEvent
+	deliveries map[string]*memoryDelivery
+	log        []*memoryDelivery // in the order of their creation
+	eventLog   []*memoryEvent    // in the order of their creation
+	finished   []*memoryDelivery // in the order of their ends
+	fresh      []*memoryEvent    // in the order of their creation, until looked at by Purge
+	purged     int               // entries of log and eventLog that are gone
+	arrivals   uint64            // numbers endpoints, events and deliveries
+	fanouts    uint64            // numbers fan-outs
+	wakes      map[chan struct{}]struct{}
+}
+
+// interest is what the fan-out looks up: who subscribed to a pattern.
+type interest struct {
+	tenant, pattern string
+	allTenants      bool
+}
+
+type tenantKey struct{ tenant, key string }
+
+type memoryEndpoint struct {
+	record  *EndpointRecord // replaced, never modified: claims share it
+	arrival uint64
+	fanout  uint64 // the last one that found it
+	lane    *fair.Lane[*memoryDelivery]
+	chains  map[string]*chain // by ordering key, where ordered
+}
+
+// chain is the pending deliveries of one ordering key, the oldest first. Only
+// that one is in the lane.
+type chain struct{ first, last *memoryDelivery }
+
+type memoryEvent struct {
+	record     *EventRecord // never modified: claims share it
+	arrival    uint64
+	deliveries *memoryDelivery // linked by nextOfEvent
+	purged     bool
+}
+
+type memoryDelivery struct {
+	fair.Item[*memoryDelivery]
+	Delivery
+	event       *memoryEvent
+	endpoint    *memoryEndpoint
+	nextOfEvent *memoryDelivery
+	nextOfChain *memoryDelivery
+	attempts    []*Attempt
+	arrival     uint64
+	lease       int64
+	expired     int32
+	leased      bool
+	chained     bool
+	purged      bool
+}
+
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{
+		clock:      time.Now,
+		endpoints:  make(map[string]*memoryEndpoint),
+		interested: make(map[interest]map[*memoryEndpoint]struct{}),
+		events:     make(map[string]*memoryEvent),
+		keys:       make(map[tenantKey]*memoryEvent),
+		deliveries: make(map[string]*memoryDelivery),
+		wakes:      make(map[chan struct{}]struct{}),
+	}
+}
+
+// SetClock replaces time.Now as the store's clock, for tests.
+func (s *MemoryStore) SetClock(now func() time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = now
+}
+
+// ClaimsOrdered implements [OrderedQueue].
+func (s *MemoryStore) ClaimsOrdered() {}
+
+// Wakes implements [Waker].
+func (s *MemoryStore) Wakes(ctx context.Context) (<-chan struct{}, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	wake := make(chan struct{}, 1)
+	s.mu.Lock()
+	s.wakes[wake] = struct{}{}
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.wakes, wake)
+	})
+	return wake, nil
+}
+
+// PutEndpoint implements [EndpointStore].
+func (s *MemoryStore) PutEndpoint(ctx context.Context, r EndpointRecord) (EndpointRecord, error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return EndpointRecord{}, err
+	}
+	defer unlock()
+	e := s.endpoints[r.ID]
+	switch {
+	case r.Rev == 0 && e != nil:
+		return EndpointRecord{}, fmt.Errorf("put endpoint %q: %w: the ID exists", r.ID, ErrConflict)
+	case r.Rev != 0 && e == nil:
+		return EndpointRecord{}, fmt.Errorf("put endpoint %q: %w", r.ID, ErrNotFound)
+	case e != nil && e.record.Rev != r.Rev:
+		return EndpointRecord{}, fmt.Errorf("put endpoint %q: %w: rev is %d, not %d", r.ID, ErrConflict, e.record.Rev, r.Rev)
+	}
+	r.FailingSince, r.NotBefore, r.CreatedAt = time.Time{}, time.Time{}, now
+	if e == nil {
+		s.arrivals++
+		e = &memoryEndpoint{arrival: s.arrivals, lane: s.queue.NewLane(r.Tenant)}
+		s.endpoints[r.ID] = e
+	} else {
+		old := e.record
+		r.CreatedAt = old.CreatedAt
+		if !old.Disabled || r.Disabled {
+			r.FailingSince, r.NotBefore = old.FailingSince, old.NotBefore
+		}
+		s.unsubscribe(e)
+	}
+	r.Rev++
+	r.UpdatedAt = now
+	r.Patterns, r.Config = slices.Clone(r.Patterns), slices.Clone(r.Config)
+	wasOrdered := e.record != nil && e.record.Ordered
+	e.record = &r
+	s.subscribe(e)
+	if r.Ordered != wasOrdered {
+		e.requeue(&s.queue, now)
+	}
+	e.apply(now)
+	return r.clone(), nil
+}
+
+// DeleteEndpoint implements [EndpointStore].
+func (s *MemoryStore) DeleteEndpoint(ctx context.Context, id string) error {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	e := s.endpoints[id]
+	if e == nil {
+		return fmt.Errorf("delete endpoint %q: %w", id, ErrNotFound)
+	}
+	s.unsubscribe(e)
+	delete(s.endpoints, id)
+	pending := e.pending()
+	e.lane.Close()
+	for _, d := range pending {
+		d.lease++
+		s.finish(d, StateCancelled, now)
+	}
+	return nil
+}
+
+// GetEndpoint implements [EndpointStore].
+func (s *MemoryStore) GetEndpoint(ctx context.Context, id string) (EndpointRecord, error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return EndpointRecord{}, err
+	}
+	defer unlock()
+	if e := s.endpoints[id]; e != nil {
+		return e.record.clone(), nil
+	}
+	return EndpointRecord{}, fmt.Errorf("endpoint %q: %w", id, ErrNotFound)
+}
+
+// ListEndpoints implements [EndpointStore].
+func (s *MemoryStore) ListEndpoints(ctx context.Context, f EndpointFilter) (Page[EndpointRecord], error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return Page[EndpointRecord]{}, err
+	}
+	defer unlock()
+	after, err := parseArrival(f.Cursor, 0)
+	if err != nil {
+		return Page[EndpointRecord]{}, err
+	}
+	var found []*memoryEndpoint
+	for _, e := range s.endpoints {
+		if f.Scope.Contains(e.record.Tenant) && (f.Disabled == nil || *f.Disabled == e.record.Disabled) {
+			found = append(found, e)
+		}
+	}
+	slices.SortFunc(found, func(a, b *memoryEndpoint) int { return int(a.arrival) - int(b.arrival) })
+	page := Page[EndpointRecord]{Total: len(found)}
+	for _, e := range found {
+		if e.arrival <= after {
+			continue
+		}
+		if len(page.Items) == pageLimit(f.Limit) {
+			page.Next = formatArrival(after)
+			break
+		}
+		page.Items = append(page.Items, e.record.clone())
+		after = e.arrival
+	}
+	return page, nil
+}
+
+// Enqueue implements [Queue].
+func (s *MemoryStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued, error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	known, err := s.resolve(ps)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Enqueued, len(ps))
+	created := 0
+	for n := range ps {
+		p, result := &ps[n], &results[n]
+		result.EventID = known[n]
+		event := s.events[known[n]]
+		switch {
+		case event == nil:
+			event = s.addEvent(&p.Event, now)
+		case p.Endpoints == nil:
+			result.Duplicate = true
+			continue
+		}
+		if p.Endpoints == nil {
+			result.Deliveries = s.fanOut(event, p, now)
+		} else {
+			result.Created = s.address(event, p, now)
+			result.Deliveries = len(result.Created)
+		}
+		created += result.Deliveries
+	}
+	if created > 0 {
+		for wake := range s.wakes {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	return results, nil
+}
+
+// Claim implements [Queue].
+func (s *MemoryStore) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, time.Duration, error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer unlock()
+	var batch []Claimed
+	bytes := 0
+	at, until := now.UnixNano(), now.Add(r.Lease)
+	room := func(l *fair.Lane[*memoryDelivery]) int {
+		if len(r.Room) > 0 {
+			if n, ok := r.Room[l.ID]; ok {
+				return n
+			}
+		}
+		return r.PerEndpoint
+	}
+	s.queue.Take(at, r.Max, room, func(i *fair.Item[*memoryDelivery]) (int64, bool) {
+		d := i.Value
+		bytes += len(d.event.record.Data)
+		if r.MaxBytes > 0 && bytes > r.MaxBytes && len(batch) > 0 {
+			return 0, false
+		}
+		if d.leased {
+			d.expired++
+		}
+		d.leased = true
+		d.lease++
+		d.NextAttempt = until
+		if batch == nil {
+			batch = make([]Claimed, 0, min(r.Max, 64))
+		}
+		batch = append(batch, d.claimed())
+		return until.UnixNano(), true
+	})
+	for n := range batch {
+		d := &batch[n]
+		if e := s.endpoints[d.Delivery.EndpointID]; !e.record.NotBefore.IsZero() {
+			e.modify(func(r *EndpointRecord) { r.NotBefore = until })
+			d.Endpoint = e.record
+		}
+	}
+	if len(batch) > 0 {
+		return batch, 0, nil
+	}
+	if next, ok := s.queue.Wait(at); ok {
+		return nil, time.Duration(next - at), nil
+	}
+	return nil, 0, nil
+}
+
+// Settle implements [Queue].
+func (s *MemoryStore) Settle(ctx context.Context, ss []Settlement) (stale []string, err error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for n := range ss {
+		if !s.settle(&ss[n], now) {
+			stale = append(stale, ss[n].DeliveryID)
+		}
+	}
+	return stale, nil
+}
+
+// GetDelivery implements [Log].
+func (s *MemoryStore) GetDelivery(ctx context.Context, id string) (Delivery, error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return Delivery{}, err
+	}
+	defer unlock()
+	if d := s.deliveries[id]; d != nil {
+		return d.Delivery, nil
+	}
+	return Delivery{}, fmt.Errorf("delivery %q: %w", id, ErrNotFound)
+}
+
+// GetEvent implements [Log].
+func (s *MemoryStore) GetEvent(ctx context.Context, id string) (EventRecord, error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return EventRecord{}, err
+	}
+	defer unlock()
+	if e := s.events[id]; e != nil {
+		return e.record.clone(), nil
+	}
+	return EventRecord{}, fmt.Errorf("event %q: %w", id, ErrNotFound)
+}
+
+// ListDeliveries implements [Log].
+func (s *MemoryStore) ListDeliveries(ctx context.Context, f DeliveryFilter) (Page[Delivery], error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return Page[Delivery]{}, err
+	}
+	defer unlock()
+	before, err := parseArrival(f.Cursor, math.MaxUint64)
+	if err != nil {
+		return Page[Delivery]{}, err
+	}
+	var page Page[Delivery]
+	n, _ := slices.BinarySearchFunc(s.log, before, func(d *memoryDelivery, at uint64) int { return cmp.Compare(d.arrival, at) })
+	for n--; n >= 0; n-- {
+		d := s.log[n]
+		if d.purged || !f.selects(&d.Delivery) {
+			continue
+		}
+		if len(page.Items) == pageLimit(f.Limit) {
+			page.Next = formatArrival(before)
+			break
+		}
+		page.Items = append(page.Items, d.Delivery)
+		before = d.arrival
+	}
+	return page, nil
+}
+
+// ListAttempts implements [Log].
+func (s *MemoryStore) ListAttempts(ctx context.Context, deliveryID string) ([]Attempt, error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	d := s.deliveries[deliveryID]
+	if d == nil {
+		return nil, nil
+	}
+	attempts := make([]Attempt, len(d.attempts))
+	for n, a := range d.attempts {
+		attempts[n] = *a
+		attempts[n].RequestHeaders = a.RequestHeaders.Clone()
+		attempts[n].ResponseHeaders = a.ResponseHeaders.Clone()
+		attempts[n].ResponseBody = slices.Clone(a.ResponseBody)
+	}
+	return attempts, nil
+}
+
+// ListEvents implements [Log].
+func (s *MemoryStore) ListEvents(ctx context.Context, f EventFilter) (Page[EventRecord], error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return Page[EventRecord]{}, err
+	}
+	defer unlock()
+	after, err := parseArrival(f.Cursor, 0)
+	if err != nil {
+		return Page[EventRecord]{}, err
+	}
+	var page Page[EventRecord]
+	n, _ := slices.BinarySearchFunc(s.eventLog, after+1, func(e *memoryEvent, at uint64) int { return cmp.Compare(e.arrival, at) })
+	for ; n < len(s.eventLog); n++ {
+		e := s.eventLog[n]
+		if e.purged || !f.selects(e.record) {
+			continue
+		}
+		if len(page.Items) == pageLimit(f.Limit) {
+			page.Next = formatArrival(after)
+			break
+		}
+		page.Items = append(page.Items, e.record.clone())
+		after = e.arrival
+	}
+	return page, nil
+}
+
+// Purge implements [Purger].
+func (s *MemoryStore) Purge(ctx context.Context, age time.Duration, limit int) (int, error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	before := now.Add(-age)
+	removed := 0
+	for removed < limit && len(s.finished) > 0 && s.finished[0].UpdatedAt.Before(before) {
+		d := s.finished[0]
+		s.finished[0], s.finished = nil, s.finished[1:]
+		d.purged = true
+		delete(s.deliveries, d.ID)
+		removed++
+		if d.event.forget(d); d.event.deliveries == nil && d.event.record.CreatedAt.Before(before) {
+			removed += s.purgeEvent(d.event)
+		}
+	}
+	// Only an event that found no endpoint is left for this: the others go with
+	// their last delivery.
+	for removed < limit && len(s.fresh) > 0 && s.fresh[0].record.CreatedAt.Before(before) {
+		e := s.fresh[0]
+		s.fresh[0], s.fresh = nil, s.fresh[1:]
+		if e.deliveries == nil {
+			removed += s.purgeEvent(e)
+		}
+	}
+	if s.purged > (len(s.log)+len(s.eventLog))/2 {
+		s.log = slices.DeleteFunc(s.log, func(d *memoryDelivery) bool { return d.purged })
+		s.eventLog = slices.DeleteFunc(s.eventLog, func(e *memoryEvent) bool { return e.purged })
+		s.purged = 0
+	}
+	s.purged += removed
+	return removed, nil
+}
+
+// begin locks the store and reads its clock, unless ctx has ended.
+func (s *MemoryStore) begin(ctx context.Context) (now time.Time, unlock func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return time.Time{}, nil, err
+	}
+	s.mu.Lock()
+	return s.clock().UTC().Truncate(time.Microsecond), s.mu.Unlock, nil
+}
+
+func (s *MemoryStore) subscribe(e *memoryEndpoint) {
+	for i := range e.interests() {
+		if s.interested[i] == nil {
+			s.interested[i] = make(map[*memoryEndpoint]struct{})
+		}
+		s.interested[i][e] = struct{}{}
+	}
+}
+
+func (s *MemoryStore) unsubscribe(e *memoryEndpoint) {
+	for i := range e.interests() {
+		if delete(s.interested[i], e); len(s.interested[i]) == 0 {
+			delete(s.interested, i)
+		}
+	}
+}
+
+// resolve finds the ID of the event that each publication is: its own, or that
+// of the event that it repeats.
+func (s *MemoryStore) resolve(ps []Publication) ([]string, error) {
+	ids := make([]string, len(ps))
+	events, keys := make(map[string]*EventRecord), make(map[tenantKey]*EventRecord)
+	for n := range ps {
+		p := &ps[n].Event
+		ids[n] = p.ID
+		if ps[n].Endpoints != nil {
+			continue
+		}
+		byID, byKey := events[p.ID], (*EventRecord)(nil)
+		if e := s.events[p.ID]; e != nil {
+			byID = e.record
+		}
+		key := tenantKey{p.Tenant, p.Key}
+		if p.Key != "" {
+			byKey = keys[key]
+			if e := s.keys[key]; e != nil {
+				byKey = e.record
+			}
+		}
+		first := cmp.Or(byID, byKey)
+		switch {
+		case first == nil:
+			events[p.ID] = p
+			if p.Key != "" {
+				keys[key] = p
+			}
+		case byID != nil && byKey != nil && byID.ID != byKey.ID:
+			return nil, fmt.Errorf("enqueue event %q: %w: its key is that of another event", p.ID, ErrConflict)
+		case first.Sum != p.Sum:
+			return nil, fmt.Errorf("enqueue event %q: %w: its ID or key was used for other content", p.ID, ErrConflict)
+		default:
+			ids[n] = first.ID
+		}
+	}
+	return ids, nil
+}
+
+func (s *MemoryStore) addEvent(r *EventRecord, now time.Time) *memoryEvent {
+	record := *r
+	record.CreatedAt = now
+	s.arrivals++
+	e := &memoryEvent{record: &record, arrival: s.arrivals}
+	s.events[record.ID] = e
+	if record.Key != "" {
+		s.keys[tenantKey{record.Tenant, record.Key}] = e
+	}
+	s.eventLog = append(s.eventLog, e)
+	s.fresh = append(s.fresh, e)
+	return e
+}
+
+// fanOut adds a delivery for each endpoint that matches.
+func (s *MemoryStore) fanOut(event *memoryEvent, p *Publication, now time.Time) (count int) {
+	s.fanouts++
+	add := func(i interest) {
+		for e := range s.interested[i] {
+			if e.fanout != s.fanouts && !e.record.Disabled {
+				e.fanout = s.fanouts
+				s.addDelivery(event, e, p, now)
+				count++
+			}
+		}
+	}
+	for _, pattern := range p.Patterns {
+		add(interest{pattern: pattern, allTenants: true})
+		for _, tenant := range p.Tenants {
+			add(interest{tenant: tenant, pattern: pattern})
+		}
+	}
+	return count
+}
+
+// address adds a delivery for each endpoint that the publication names.
+func (s *MemoryStore) address(event *memoryEvent, p *Publication, now time.Time) (created []Claimed) {
+	for _, id := range p.Endpoints {
+		e := s.endpoints[id]
+		if e == nil || p.Missing && event.reaches(id) {
+			continue
+		}
+		created = append(created, s.addDelivery(event, e, p, now).claimed())
+	}
+	return created
+}
+
+func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publication, now time.Time) *memoryDelivery {
+	s.arrivals++
+	d := &memoryDelivery{
+		Delivery: Delivery{
+			ID:      uuid.Must(uuid.NewV7()).String(),
+			EventID: event.record.ID, EventType: event.record.Type, EventTenant: event.record.Tenant,
+			EndpointID: e.record.ID, Tenant: e.record.Tenant,
+			State: StatePending, Origin: p.Origin,
+			NextAttempt: now.Add(p.Lease), CreatedAt: now, UpdatedAt: now,
+		},
+		event: event, endpoint: e, nextOfEvent: event.deliveries, arrival: s.arrivals,
+	}
+	if p.Lease > 0 {
+		d.leased, d.lease = true, 1
+	}
+	d.Value = d
+	event.deliveries = d
+	s.deliveries[d.ID] = d
+	s.log = append(s.log, d)
+	e.enqueue(d, now)
+	return d
+}
+
+// settle applies one settlement and reports whether it was not stale.
+func (s *MemoryStore) settle(o *Settlement, now time.Time) bool {
+	d := s.deliveries[o.DeliveryID]
+	if d == nil {
+		return false
+	}
+	if a := o.Attempt; a != nil && slices.ContainsFunc(d.attempts, func(b *Attempt) bool { return b.ID == a.ID }) {
+		return true
+	}
+	if d.State != StatePending || d.lease != o.Lease {
+		return false
+	}
+	d.lease++
+	d.leased, d.expired = false, 0
+	d.UpdatedAt = now
+	if a := o.Attempt; a != nil {
+		d.attempts = append(d.attempts, a)
+		if o.Counted {
+			d.Attempts++
+			if d.FirstAttempt.IsZero() {
+				d.FirstAttempt = a.StartedAt
+			}
+			d.LastStatus, d.LastError = a.StatusCode, a.Error
+		}
+	}
+	if o.State.Finished() {
+		d.endpoint.dequeue(d, now)
+		s.finish(d, o.State, now)
+	} else {
+		d.NextAttempt = now.Add(o.Delay)
+		if d.Queued() {
+			d.Move(d.NextAttempt.UnixNano(), now.UnixNano())
+		}
+	}
+	s.judge(d.endpoint, o, now)
+	return true
+}
+
+// judge applies what a settlement says of the endpoint.
+func (s *MemoryStore) judge(e *memoryEndpoint, o *Settlement, now time.Time) {
+	r := e.record
+	success := o.Health == HealthSuccess && (!r.FailingSince.IsZero() || !r.NotBefore.IsZero())
+	failure := o.Health == HealthFailure && r.FailingSince.IsZero()
+	disable := o.Disable != "" && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(r.FailingSince))
+	if !success && !failure && !disable && o.Pause <= 0 {
+		return
+	}
+	e.modify(func(r *EndpointRecord) {
+		if success {
+			r.FailingSince, r.NotBefore = time.Time{}, time.Time{}
+		}
+		if failure {
+			r.FailingSince = now
+		}
+		if o.Pause > 0 {
+			r.NotBefore = now.Add(o.Pause)
+		}
+		if disable {
+			r.Disabled, r.DisabledReason = true, o.Disable
+			r.UpdatedAt = now
+			r.Rev++
+		}
+	})
+	e.apply(now)
+}
+
+// finish ends a delivery that is in no lane any more.
+func (s *MemoryStore) finish(d *memoryDelivery, state State, now time.Time) {
+	d.State, d.NextAttempt, d.UpdatedAt = state, time.Time{}, now
+	d.leased = false
+	s.finished = append(s.finished, d)
+}
+
+func (s *MemoryStore) purgeEvent(e *memoryEvent) int {
+	if e.purged {
+		return 0
+	}
+	e.purged = true
+	delete(s.events, e.record.ID)
+	if e.record.Key != "" {
+		delete(s.keys, tenantKey{e.record.Tenant, e.record.Key})
+	}
+	return 1
+}
+
+// interests yields what the endpoint subscribed to.
+func (e *memoryEndpoint) interests() iter.Seq[interest] {
+	return func(yield func(interest) bool) {
+		for _, pattern := range e.record.Patterns {
+			i := interest{tenant: e.record.Tenant, pattern: pattern}
+			if e.record.AllTenants {
+				i = interest{pattern: pattern, allTenants: true}
+			}
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// modify replaces the record by a changed copy.
+func (e *memoryEndpoint) modify(change func(*EndpointRecord)) {
+	r := *e.record
+	change(&r)
+	e.record = &r
+}
+
+// apply makes the lane behave as the record says.
+func (e *memoryEndpoint) apply(now time.Time) {
+	at, notBefore := now.UnixNano(), int64(0)
+	if !e.record.NotBefore.IsZero() {
+		notBefore = e.record.NotBefore.UnixNano()
+	}
+	e.lane.ID = e.record.ID
+	e.lane.SetNotBefore(notBefore, at)
+	if e.record.Disabled {
+		e.lane.Stop()
+	} else {
+		e.lane.Start(at)
+	}
+}
+
+// enqueue makes a pending delivery claimable when its turn comes. One that is
+// born leased is sent by its creator, out of order.
+func (e *memoryEndpoint) enqueue(d *memoryDelivery, now time.Time) {
+	if d.chained = e.record.Ordered && !d.leased; d.chained {
+		c := e.chains[d.event.record.OrderingKey]
+		if c != nil {
+			c.last.nextOfChain = d
+			c.last = d
+			return
+		}
+		if e.chains == nil {
+			e.chains = make(map[string]*chain)
+		}
+		e.chains[d.event.record.OrderingKey] = &chain{first: d, last: d}
+	}
+	e.lane.Push(&d.Item, d.NextAttempt.UnixNano(), now.UnixNano())
+}
+
+// dequeue undoes enqueue and lets the next of the chain follow.
+func (e *memoryEndpoint) dequeue(d *memoryDelivery, now time.Time) {
+	if d.Queued() {
+		d.Remove(now.UnixNano())
+	}
+	if !d.chained {
+		return
+	}
+	d.chained = false
+	key := d.event.record.OrderingKey
+	c := e.chains[key]
+	if c.first == d {
+		if c.first = d.nextOfChain; c.first == nil {
+			delete(e.chains, key)
+			return
+		}
+		d.nextOfChain = nil
+		e.lane.Push(&c.first.Item, c.first.NextAttempt.UnixNano(), now.UnixNano())
+		return
+	}
+	before := c.first
+	for before.nextOfChain != d {
+		before = before.nextOfChain
+	}
+	if before.nextOfChain = d.nextOfChain; c.last == d {
+		c.last = before
+	}
+	d.nextOfChain = nil
+}
+
+// pending returns what enqueue has taken in, the oldest first.
+func (e *memoryEndpoint) pending() []*memoryDelivery {
+	var ds []*memoryDelivery
+	for d := range e.lane.Values() {
+		ds = append(ds, d)
+		for d.nextOfChain != nil {
+			d = d.nextOfChain
+			ds = append(ds, d)
+		}
+	}
+	slices.SortFunc(ds, func(a, b *memoryDelivery) int { return cmp.Compare(a.arrival, b.arrival) })
+	return ds
+}
+
+// requeue rebuilds the lane after Ordered has changed.
+func (e *memoryEndpoint) requeue(q *fair.Queue[*memoryDelivery], now time.Time) {
+	pending := e.pending()
+	e.lane.Close()
+	e.lane, e.chains = q.NewLane(e.record.Tenant), nil
+	for _, d := range pending {
+		d.nextOfChain = nil
+		e.enqueue(d, now)
+	}
+}
+
+// reaches reports whether the event is pending or delivered at the endpoint.
+func (e *memoryEvent) reaches(endpointID string) bool {
+	for d := e.deliveries; d != nil; d = d.nextOfEvent {
+		if d.EndpointID == endpointID && (d.State == StatePending || d.State == StateDelivered) {
+			return true
+		}
+	}
+	return false
+}
+
+// forget takes a purged delivery off the event's list.
+func (e *memoryEvent) forget(d *memoryDelivery) {
+	at := &e.deliveries
+	for *at != d {
+		at = &(*at).nextOfEvent
+	}
+	*at = d.nextOfEvent
+}
+
+func (d *memoryDelivery) claimed() Claimed {
+	return Claimed{
+		Delivery: d.Delivery, Lease: d.lease, Expired: int(d.expired),
+		Event: d.event.record, Endpoint: d.endpoint.record,
+	}
+}
+
+func (r *EndpointRecord) clone() EndpointRecord {
+	c := *r
+	c.Patterns, c.Config = slices.Clone(r.Patterns), slices.Clone(r.Config)
+	return c
+}
+
+func (r *EventRecord) clone() EventRecord {
+	c := *r
+	c.Data = slices.Clone(r.Data)
+	return c
+}
+
+// selects reports whether d is in the listing.
+func (f *DeliveryFilter) selects(d *Delivery) bool {
+	return (f.EndpointID == "" || f.EndpointID == d.EndpointID) &&
+		(f.EventID == "" || f.EventID == d.EventID) &&
+		(f.EventType == "" || f.EventType == d.EventType) &&
+		(len(f.States) == 0 || slices.Contains(f.States, d.State)) &&
+		within(d.CreatedAt, f.From, f.To) && f.Scope.Contains(d.Tenant)
+}
+
+// selects reports whether e is in the listing.
+func (f *EventFilter) selects(e *EventRecord) bool {
+	return !e.Test && (f.Type == "" || f.Type == e.Type) &&
+		within(e.CreatedAt, f.From, f.To) && f.Scope.Contains(e.Tenant)
+}
+
+func within(t, from, to time.Time) bool {
+	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
+}
+
+func pageLimit(limit int) int {
+	if limit <= 0 {
+		return defaultLimit
+	}
+	return min(limit, maxLimit)
+}
+
+func formatArrival(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// parseArrival reads a cursor of the MemoryStore.
+func parseArrival(cursor string, first uint64) (uint64, error) {
+	if cursor == "" {
+		return first, nil
+	}
+	n, err := strconv.ParseUint(cursor, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: cursor %.64q was not made by this listing", ErrInvalid, cursor)
+	}
+	return n, nil
 }

@@ -1,0 +1,243 @@
+package gate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// house drives a gate with a clock of its own.
+type house struct {
+	*testing.T
+	*Gate
+	now time.Time
+}
+
+func newHouse(t *testing.T, size int) *house {
+	return &house{t, New(size), time.Unix(1000, 0)}
+}
+
+func (h *house) enter(name string, limit int, rate float64) *Pass {
+	p := new(Pass)
+	if !h.Enter(h.Key(name, limit, rate, h.now), p, h.now) {
+		return nil
+	}
+	return p
+}
+
+func (h *house) leave(ps ...*Pass) {
+	for _, p := range ps {
+		h.Leave(p, h.now)
+	}
+}
+
+// prove makes keys quick.
+func (h *house) prove(names ...string) {
+	for _, name := range names {
+		h.leave(h.enter(name, 100, 0))
+	}
+}
+
+func (h *house) room(name string, want int) {
+	h.Helper()
+	free, room, _ := h.Plan(h.now)
+	got, ok := room[name]
+	if !ok {
+		got = -1
+	}
+	if got != want {
+		h.Errorf("room of %s is %d, want %d (free %d, all %v)", name, got, want, free, room)
+	}
+}
+
+func (h *house) free(want int) {
+	h.Helper()
+	if free, _, _ := h.Plan(h.now); free != want {
+		h.Errorf("free is %d, want %d", free, want)
+	}
+}
+
+const unnamed = -1 // not in room
+
+func TestPlacesAreBoundedInAllAndPerKey(t *testing.T) {
+	h := newHouse(t, 4)
+	h.prove("a", "b")
+	a1, a2 := h.enter("a", 2, 0), h.enter("a", 2, 0)
+	if h.enter("a", 2, 0) != nil {
+		t.Error("a third of a was let in")
+	}
+	h.room("a", 0)
+	h.room("b", unnamed)
+	h.free(2)
+	h.enter("b", 9, 0)
+	h.enter("b", 9, 0)
+	h.free(0)
+	if h.enter("b", 9, 0) != nil {
+		t.Error("a fifth was let in")
+	}
+	h.leave(a1, a2)
+	h.room("a", unnamed)
+	h.free(2)
+}
+
+func TestAKeyStartsWithOnePlaceUntilItIsKnown(t *testing.T) {
+	h := newHouse(t, 10)
+	p := h.enter("a", 5, 0)
+	h.room("a", 0)
+	h.leave(p)
+	h.enter("a", 5, 0)
+	h.room("a", 4)
+}
+
+func TestTheWaryHoldAtMostHalf(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("quick")
+	for n := range 4 {
+		if h.enter(fmt.Sprint("new", n), 5, 0) == nil {
+			t.Fatalf("new key %d was not let in", n)
+		}
+	}
+	if h.enter("new5", 5, 0) != nil {
+		t.Error("the wary hold more than half")
+	}
+	h.room("new5", 0)
+	for range 4 {
+		if h.enter("quick", 5, 0) == nil {
+			t.Error("the quick did not find their half")
+		}
+	}
+}
+
+func TestWorkThatTakesLongMakesItsKeyWaryWhileItRuns(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("slow", "other", "quick")
+	var ps []*Pass
+	for range 6 {
+		ps = append(ps, h.enter("slow", 8, 0))
+	}
+	h.room("slow", 2)
+	h.now = h.now.Add(slowAfter)
+	h.room("slow", 0)
+	h.free(2)
+	h.leave(ps[:3]...)
+	h.room("slow", 1)
+	h.leave(ps[3:]...)
+	h.room("slow", unnamed)
+	p := h.enter("slow", 8, 0)
+	h.room("slow", 3) // half, less one
+	h.leave(p)
+	h.enter("slow", 8, 0)
+	h.room("slow", 7) // quick again
+}
+
+func TestAKeyStaysWaryWhileOldWorkOfItHangs(t *testing.T) {
+	h := newHouse(t, 4)
+	h.prove("a")
+	h.enter("a", 4, 0)
+	h.now = h.now.Add(slowAfter)
+	h.room("a", 1)
+	h.leave(h.enter("a", 4, 0))
+	h.room("a", 1)
+}
+
+func TestARateSpreadsStarts(t *testing.T) {
+	h := newHouse(t, 100)
+	h.leave(h.enter("a", 50, 2))
+	if h.enter("a", 50, 2) != nil {
+		t.Error("the second start came at once")
+	}
+	_, _, wait := h.Plan(h.now)
+	if wait < 490*time.Millisecond || wait > 510*time.Millisecond {
+		t.Errorf("wait is %v, want 500ms", wait)
+	}
+	starts := 1
+	for range 1000 {
+		h.now = h.now.Add(10 * time.Millisecond)
+		if p := h.enter("a", 50, 2); p != nil {
+			h.leave(p)
+			starts++
+		}
+	}
+	if starts < 20 || starts > 21 {
+		t.Errorf("%d starts in 10s at 2 per second", starts)
+	}
+	h.leave(h.enter("a", 50, 0))
+	if _, _, wait := h.Plan(h.now); wait != 0 {
+		t.Errorf("an unlimited key waits %v", wait)
+	}
+}
+
+func TestAHighRateComesInBursts(t *testing.T) {
+	h := newHouse(t, 1000)
+	h.leave(h.enter("a", 500, 100))
+	h.now = h.now.Add(time.Second)
+	h.enter("a", 500, 100)
+	h.room("a", 9)
+}
+
+func TestForgetDropsWhatWasNotUsed(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("idle")
+	h.enter("busy", 1, 0)
+	h.now = h.now.Add(time.Minute)
+	h.prove("fresh")
+	var gone []string
+	h.Forget(h.now, func(name string) { gone = append(gone, name) })
+	if fmt.Sprint(gone) != "[idle]" {
+		t.Errorf("forgot %v, want [idle]", gone)
+	}
+}
+
+// TestBoundsHoldInALongRandomRun checks after every step that no bound is
+// exceeded and that what Plan offers can be entered.
+func TestBoundsHoldInALongRandomRun(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	h := newHouse(t, 16)
+	var running []*Pass
+	for range 50_000 {
+		name := fmt.Sprint(random.IntN(12))
+		limit := 1 + len(name)*3
+		switch random.IntN(4) {
+		case 0, 1:
+			free, room, _ := h.Plan(h.now)
+			offered, named := room[name]
+			if !named {
+				offered = 1
+			}
+			p := h.enter(name, limit, 0)
+			if named && (p != nil) != (free > 0 && offered > 0) {
+				t.Fatalf("offered %d of %d, let in: %v", offered, free, p != nil)
+			}
+			if p != nil {
+				running = append(running, p)
+			}
+		case 2:
+			if len(running) > 0 {
+				n := random.IntN(len(running))
+				h.leave(running[n])
+				running = append(running[:n], running[n+1:]...)
+			}
+		case 3:
+			h.now = h.now.Add(time.Duration(random.IntN(300)) * time.Millisecond)
+		}
+		perKey, held := make(map[*Key]int), 0
+		for _, p := range running {
+			perKey[p.key]++
+			if p.key.wary {
+				held++
+			}
+		}
+		if len(running) > 16 || h.inflight != len(running) || h.held != held {
+			t.Fatalf("%d running, counted %d; %d wary, counted %d", len(running), h.inflight, held, h.held)
+		}
+		for k, n := range perKey {
+			if n > k.limit {
+				t.Fatalf("%d of a key with limit %d", n, k.limit)
+			}
+		}
+		if len(h.running) > 2*16+65 {
+			t.Fatalf("%d passes are remembered", len(h.running))
+		}
+	}
+}
