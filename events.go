@@ -1,8 +1,20 @@
 package webhook
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/outhook/webhook/internal/jsjson"
 )
 
 // Event is what business code publishes.
@@ -38,7 +50,8 @@ type EventType struct {
 	Name        string // see Event.Type
 	Group       string // for people: which types belong together
 	Description string // for people: when it happens
-	// Example is the Data that SendTest sends; marshalled as Event.Data is.
+	// Example is the Data that SendTest sends; marshalled as Event.Data is, and
+	// held against Validate by NewDispatcher. {"test":true} when nil.
 	Example any
 	// Validate checks the marshalled Data of an event of this type at Publish,
 	// unless nil. Its error, or its panic, is returned as [ErrInvalid].
@@ -49,3 +62,464 @@ type EventType struct {
 // json.RawMessage. It runs at every attempt, so it must be deterministic, and
 // must not modify the event.
 type Envelope func(Event) ([]byte, error)
+
+// MarshalJSON encodes v as encoding/json does, struct tags and Marshalers
+// included, but writes the text as JavaScript's JSON.stringify would. Some
+// receivers verify a signature over JSON.stringify(req.body) instead of the
+// bytes that came; the text stays the same through that. It differs from
+// json.Marshal so:
+//
+//   - no HTML escaping; U+2028 and everything else beyond ASCII as it is;
+//   - numbers as JavaScript writes them: 1500 for 1500.00, 1e+21 for 1E21;
+//   - names that are array indices ("0", "42") first within their object,
+//     ascending; of equal names only the last one's value.
+//
+// A json.RawMessage or the output of a Marshaler within v is brought into this
+// form too. Integers keep all their digits, although JavaScript loses those
+// beyond 2^53: send such numbers as strings. What cannot be encoded, a number
+// beyond float64 and nesting deeper than 10,000 levels among it, is
+// [ErrInvalid].
+//
+// An [Envelope] of an application best ends with it:
+//
+//	func(e webhook.Event) ([]byte, error) {
+//		return webhook.MarshalJSON(body{Event: e.Type, Payload: e.Data, CreatedAt: e.Time})
+//	}
+func MarshalJSON(v any) ([]byte, error) {
+	text, err := jsjson.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w JSON value: %w", ErrInvalid, err)
+	}
+	return text, nil
+}
+
+// StandardEnvelope is the [Envelope] that the Standard Webhooks specification
+// recommends ("Payload structure"): {"type":…,"timestamp":…,"data":…}, where
+// timestamp is Event.Time in UTC (RFC 3339, to the microsecond) and data is
+// Event.Data, byte for byte.
+func StandardEnvelope(e Event) ([]byte, error) {
+	data, err := rawData(e)
+	if err != nil {
+		return nil, err
+	}
+	const fixed = len(`{"type":"","timestamp":"","data":}`) + len(timeLayout)
+	b := make([]byte, 0, fixed+len(e.Type)+len(data))
+	b = append(b, `{"type":`...)
+	b = jsjson.AppendString(b, e.Type)
+	b = append(b, `,"timestamp":"`...)
+	b = e.Time.UTC().AppendFormat(b, timeLayout)
+	b = append(b, `","data":`...)
+	b = append(b, data...)
+	return append(b, '}'), nil
+}
+
+// DataEnvelope is the [Envelope] that adds nothing: the body is Event.Data,
+// byte for byte.
+func DataEnvelope(e Event) ([]byte, error) { return rawData(e) }
+
+// CloudEvents returns the [Envelope] of CloudEvents 1.0 in structured mode (JSON
+// event format): a JSON object of specversion, id, source, type, time,
+// datacontenttype and data. source says where the events happened; it is a
+// URI-reference and not empty, otherwise CloudEvents panics.
+//
+//	webhook.Profile{
+//		Envelope:    webhook.CloudEvents("https://app.example/documents"),
+//		ContentType: "application/cloudevents+json",
+//	}
+//
+// See [CloudEventsHeaders] for binary mode.
+func CloudEvents(source string) Envelope {
+	checkSource(source)
+	return func(e Event) ([]byte, error) {
+		data, err := rawData(e)
+		if err != nil {
+			return nil, err
+		}
+		const fixed = len(`{"specversion":"1.0","id":"","source":"","type":"","time":"","datacontenttype":"application/json","data":}`) + len(timeLayout)
+		b := make([]byte, 0, fixed+len(e.ID)+len(source)+len(e.Type)+len(data))
+		b = append(b, `{"specversion":"1.0","id":`...)
+		b = jsjson.AppendString(b, e.ID)
+		b = append(b, `,"source":`...)
+		b = jsjson.AppendString(b, source)
+		b = append(b, `,"type":`...)
+		b = jsjson.AppendString(b, e.Type)
+		b = append(b, `,"time":"`...)
+		b = e.Time.UTC().AppendFormat(b, timeLayout)
+		b = append(b, `","datacontenttype":"application/json","data":`...)
+		b = append(b, data...)
+		return append(b, '}'), nil
+	}
+}
+
+// CloudEventsHeaders returns the headers of CloudEvents 1.0 in binary mode (HTTP
+// protocol binding, section 3.1), where the body is the data alone: ce-id,
+// ce-source, ce-specversion, ce-type and ce-time, percent-encoded where section
+// 3.1.3.2 asks for it. source is as for [CloudEvents].
+//
+//	webhook.Profile{
+//		Envelope: webhook.DataEnvelope,
+//		Headers:  webhook.CloudEventsHeaders("https://app.example/documents"),
+//	}
+func CloudEventsHeaders(source string) func(Message) http.Header {
+	checkSource(source)
+	source = percentEncode(source)
+	return func(m Message) http.Header {
+		return http.Header{
+			"Ce-Id":          {percentEncode(m.ID)},
+			"Ce-Source":      {source},
+			"Ce-Specversion": {"1.0"},
+			"Ce-Type":        {percentEncode(m.EventType)},
+			"Ce-Time":        {m.EventTime.UTC().Format(timeLayout)},
+		}
+	}
+}
+
+// event returns the event as an envelope takes it.
+func (r *EventRecord) event() Event {
+	return Event{
+		ID: r.ID, Key: r.Key, Type: r.Type, Tenant: r.Tenant, OrderingKey: r.OrderingKey,
+		Time: r.Time, Data: json.RawMessage(r.Data),
+	}
+}
+
+// timeLayout is RFC 3339 to the microsecond, as precise as events are kept.
+const timeLayout = "2006-01-02T15:04:05.999999Z07:00"
+
+// rawData returns the data of an event as an envelope takes it. The dispatcher
+// hands a json.RawMessage over; anything else is marshalled as by Publish, so
+// that an envelope can be called by hand.
+func rawData(e Event) (json.RawMessage, error) {
+	if data, ok := e.Data.(json.RawMessage); ok && len(data) > 0 {
+		return data, nil
+	}
+	return marshalData(e.Data)
+}
+
+// checkSource panics unless source can be the source of a CloudEvent. It is a
+// constant of the program: a wrong one shows at the start, not at a receiver.
+func checkSource(source string) {
+	if _, err := url.Parse(source); source == "" || err != nil {
+		panic("webhook: CloudEvents source " + quote(source) + ": want a URI-reference")
+	}
+}
+
+// percentEncode encodes the value of a CloudEvents attribute for a header.
+func percentEncode(s string) string {
+	plain := func(c byte) bool { return '!' <= c && c <= '~' && c != '"' && c != '%' }
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; plain(c) {
+			b.WriteByte(c)
+		} else {
+			const hex = "0123456789ABCDEF"
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// The greatest lengths in bytes.
+const (
+	maxID     = 128
+	maxType   = 128
+	maxTenant = 256
+	maxKey    = 256
+	// maxSegments bounds the patterns that match one type, see patternsOf.
+	maxSegments = 8
+)
+
+// checkID returns ErrInvalid unless id can be the ID of an event. A "." would
+// let a receiver of Standard Webhooks mistake where the ID ends in what is
+// signed.
+func checkID(id string) error {
+	ok := 0 < len(id) && len(id) <= maxID
+	for i := range len(id) {
+		ok = ok && '!' <= id[i] && id[i] <= '~' && id[i] != '.'
+	}
+	if !ok {
+		return fmt.Errorf(`%w event ID %s: want 1 to %d visible ASCII characters without "."`, ErrInvalid, quote(id), maxID)
+	}
+	return nil
+}
+
+// checkTenant returns ErrInvalid unless tenant can be a tenant; "" can. The
+// segments "." and ".." are refused, because tenants are used in paths.
+func checkTenant(tenant string) error {
+	if tenant == "" {
+		return nil
+	}
+	ok := len(tenant) <= maxTenant
+	for segment := range strings.SplitSeq(tenant, "/") {
+		ok = ok && segment != "." && segment != ".." && isWord(segment, "._-")
+	}
+	if !ok {
+		return fmt.Errorf(`%w tenant %s: want segments of letters, digits, ".", "_" and "-", joined by "/", at most %d bytes`, ErrInvalid, quote(tenant), maxTenant)
+	}
+	return nil
+}
+
+// checkKey returns ErrInvalid unless key can be an idempotency or an ordering
+// key; "" can.
+func checkKey(field, key string) error {
+	if len(key) > maxKey || !utf8.ValidString(key) || strings.IndexByte(key, 0) >= 0 {
+		return fmt.Errorf("%w %s %s: want UTF-8 text without NUL of at most %d bytes", ErrInvalid, field, quote(key), maxKey)
+	}
+	return nil
+}
+
+// checkTime returns ErrInvalid unless t, in UTC, can be written in RFC 3339.
+func checkTime(t time.Time) error {
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return fmt.Errorf("%w event time of the year %d: want a year from 0 to 9999", ErrInvalid, year)
+	}
+	return nil
+}
+
+// checkType returns ErrInvalid unless eventType can name a type of event.
+func checkType(eventType string) error {
+	if !isType(eventType) {
+		return fmt.Errorf(`%w event type %s: want 1 to %d segments of letters, digits, "_", "-", ":" and "/", joined by ".", at most %d bytes`, ErrInvalid, quote(eventType), maxSegments, maxType)
+	}
+	return nil
+}
+
+// checkPattern returns ErrInvalid unless pattern is one that a type of event can
+// match: "*", a type, or the first segments of a type followed by ".*".
+func checkPattern(pattern string) error {
+	prefix, isPrefix := strings.CutSuffix(pattern, ".*")
+	// One more segment must fit: the shortest type it matches is "prefix.x".
+	if pattern == "*" || !isPrefix && isType(pattern) || isPrefix && isType(prefix+".x") {
+		return nil
+	}
+	return fmt.Errorf(`%w pattern %s: want "*", an event type such as "document.signed", or "document.*"`, ErrInvalid, quote(pattern))
+}
+
+func isType(s string) bool {
+	segments := 0
+	for segment := range strings.SplitSeq(s, ".") {
+		if segments++; !isWord(segment, "_-:/") {
+			return false
+		}
+	}
+	return segments <= maxSegments && len(s) <= maxType
+}
+
+// isWord reports whether s is not empty and holds letters, digits and the
+// characters of also, in ASCII.
+func isWord(s, also string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte(also, c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// patternsOf returns every pattern that matches a type, the type first:
+// "a.b.c" is matched by "a.b.c", "a.b.*", "a.*" and "*".
+func patternsOf(eventType string) []string {
+	patterns := []string{eventType}
+	for i := len(eventType) - 1; i > 0; i-- {
+		if eventType[i] == '.' {
+			patterns = append(patterns, eventType[:i]+".*")
+		}
+	}
+	return append(patterns, "*")
+}
+
+// tenantsOf returns every tenant that a tenant is or is within, itself first:
+// "acme/legal" is within "acme". The tenant "" is itself alone.
+func tenantsOf(tenant string) []string {
+	tenants := []string{tenant}
+	for i := len(tenant) - 1; i > 0; i-- {
+		if tenant[i] == '/' {
+			tenants = append(tenants, tenant[:i])
+		}
+	}
+	return tenants
+}
+
+// matches reports whether one of the patterns matches a type: whether it is
+// among patternsOf(eventType).
+func matches(patterns []string, eventType string) bool {
+	matching := patternsOf(eventType)
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return slices.Contains(matching, pattern) })
+}
+
+// marshalData encodes Event.Data: a json.RawMessage is validated and copied byte
+// for byte, anything else is encoded by MarshalJSON. Its errors, and the panics
+// of the caller's Marshalers, are ErrInvalid.
+func marshalData(v any) (data json.RawMessage, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			data, err = nil, fmt.Errorf("%w Data: panic while marshalling %T: %v", ErrInvalid, v, p)
+		}
+	}()
+	if raw, ok := v.(json.RawMessage); ok {
+		if !json.Valid(raw) {
+			err := json.Unmarshal(raw, new(json.RawMessage)) // says what is wrong
+			return nil, fmt.Errorf("%w Data of type %T: want a JSON text: %w", ErrInvalid, v, err)
+		}
+		return slices.Clone(raw), nil
+	}
+	data, err = jsjson.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("%w Data of type %T: want a value that encoding/json encodes: %w", ErrInvalid, v, err)
+	}
+	return data, nil
+}
+
+// eventSum digests what must be equal for a repeated ID or Key to be a
+// duplicate. The lengths keep the parts apart.
+func eventSum(tenant, eventType string, data []byte) (sum [32]byte) {
+	h := sha256.New()
+	b := make([]byte, 0, maxTenant+maxType+3*8)
+	b = append(binary.BigEndian.AppendUint64(b, uint64(len(tenant))), tenant...)
+	b = append(binary.BigEndian.AppendUint64(b, uint64(len(eventType))), eventType...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(data)))
+	h.Write(b)
+	h.Write(data)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// catalog holds the types of events that an application publishes. A nil or
+// empty one knows every type.
+type catalog struct {
+	list     []EventType
+	byName   map[string]catalogEntry
+	patterns map[string]bool // that match a type
+}
+
+type catalogEntry struct {
+	validate func(json.RawMessage) error
+	example  json.RawMessage
+}
+
+// newCatalog checks the types and their examples. It returns all mistakes at
+// once, each as ErrInvalid.
+func newCatalog(types []EventType) (*catalog, error) {
+	c := &catalog{
+		list:     slices.Clone(types),
+		byName:   make(map[string]catalogEntry, len(types)),
+		patterns: make(map[string]bool),
+	}
+	var mistakes []error
+	mistake := func(i int, field string, err error) {
+		mistakes = append(mistakes, fmt.Errorf("in Catalog[%d].%s: %w", i, field, err))
+	}
+	for i, t := range c.list {
+		if err := checkType(t.Name); err != nil {
+			mistake(i, "Name", err)
+		} else if _, ok := c.byName[t.Name]; ok {
+			mistake(i, "Name", fmt.Errorf("%w event type %s: want each type once", ErrInvalid, quote(t.Name)))
+		}
+		entry := catalogEntry{t.Validate, json.RawMessage(defaultExample)}
+		if t.Example != nil {
+			var err error
+			if entry.example, err = marshalData(t.Example); err == nil {
+				err = entry.check(t.Name, slices.Clone(entry.example))
+			}
+			if err != nil {
+				mistake(i, "Example", err)
+			}
+		}
+		c.byName[t.Name] = entry
+		for _, pattern := range patternsOf(t.Name) {
+			c.patterns[pattern] = true
+		}
+	}
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// defaultExample is sent as a test where the catalogue has no Example.
+const defaultExample = `{"test":true}`
+
+// check returns ErrUnknownEventType for a type that the catalogue does not hold,
+// and ErrInvalid where the type's Validate refuses the data or panics.
+func (c *catalog) check(eventType string, data []byte) error {
+	entry, err := c.entry(eventType)
+	if err != nil {
+		return err
+	}
+	return entry.check(eventType, data)
+}
+
+// checkPatterns returns ErrUnknownEventType unless each pattern matches a type
+// of the catalogue.
+func (c *catalog) checkPatterns(patterns []string) error {
+	if c.empty() {
+		return nil
+	}
+	for _, pattern := range patterns {
+		if !c.patterns[pattern] {
+			return fmt.Errorf("%w: pattern %s: want one that matches a type in the catalogue", ErrUnknownEventType, quote(pattern))
+		}
+	}
+	return nil
+}
+
+// example returns the Data of a test of that type: the type's Example, or
+// defaultExample where there is none. ErrUnknownEventType if the catalogue does
+// not hold the type.
+func (c *catalog) example(eventType string) (json.RawMessage, error) {
+	entry, err := c.entry(eventType)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(entry.example), nil
+}
+
+// types returns the types as they were given.
+func (c *catalog) types() []EventType {
+	if c.empty() {
+		return nil
+	}
+	return slices.Clone(c.list)
+}
+
+func (c *catalog) empty() bool { return c == nil || len(c.list) == 0 }
+
+func (c *catalog) entry(eventType string) (catalogEntry, error) {
+	if c.empty() {
+		return catalogEntry{example: json.RawMessage(defaultExample)}, nil
+	}
+	entry, ok := c.byName[eventType]
+	if !ok {
+		return entry, fmt.Errorf("%w %s: want one of the catalogue", ErrUnknownEventType, quote(eventType))
+	}
+	return entry, nil
+}
+
+// check returns what the type's Validate says of the data, as ErrInvalid.
+func (e catalogEntry) check(eventType string, data json.RawMessage) (err error) {
+	if e.validate == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w Data of event type %s: panic in Validate: %v", ErrInvalid, quote(eventType), p)
+		}
+	}()
+	if err := e.validate(data); err != nil {
+		return fmt.Errorf("%w Data of event type %s: %w", ErrInvalid, quote(eventType), err)
+	}
+	return nil
+}
+
+// quote quotes a value for the text of an error, shortened to 64 bytes.
+func quote(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return strconv.Quote(s)
+	}
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return strconv.Quote(s[:end]) + "…"
+}

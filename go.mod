@@ -10,3 +10,5 @@ require (
 	go.uber.org/zap v1.28.0
 	golang.org/x/time v0.14.0
 )
+
+require go.uber.org/multierr v1.10.0 // indirect

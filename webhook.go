@@ -1,11 +1,21 @@
 package webhook
 
 import (
+	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/outhook/webhook/internal/wire"
 )
 
 // The errors that callers match with errors.Is. Every error of this package
@@ -290,3 +300,765 @@ const (
 	defaultLimit = 100
 	maxLimit     = 1000
 )
+
+// View manages and inspects what lies within a scope: of one tenant and the
+// tenants within it ([Dispatcher].Tenant), or of all (the Dispatcher's own).
+// Whatever lies outside is [ErrNotFound], as if it did not exist. All methods
+// are safe for concurrent use.
+type View struct {
+	d     *Dispatcher
+	scope Scope
+	err   error // the scope is malformed
+}
+
+// Tenant returns the view of a tenant: of its own endpoints and deliveries and
+// those of the tenants within it. The tenant "" has its own alone. With a
+// malformed path every method answers [ErrInvalid].
+func (d *Dispatcher) Tenant(path string) *View {
+	return &View{d: d, scope: Scope{Tenant: path}, err: checkTenant(path)}
+}
+
+// EventTypes returns [Config].Catalog.
+func (v *View) EventTypes() []EventType { return v.d.catalog.types() }
+
+// Register adds an endpoint and returns it as stored, with its secrets, this
+// once. Errors are [ErrInvalid] with every mistake named, [ErrBlockedAddress],
+// [ErrUnknownEventType] for a pattern, [ErrConflict] for an ID that exists, and
+// [ErrNotSupported].
+func (v *View) Register(ctx context.Context, e Endpoint) (Endpoint, error) {
+	registered, err := v.register(ctx, e)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("register: %w", err)
+	}
+	v.d.observe(ctx, EndpointRegistered{EndpointID: registered.ID, Tenant: registered.Tenant, Actor: actorOf(ctx)})
+	return registered, nil
+}
+
+func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
+	if v.err != nil {
+		return Endpoint{}, v.err
+	}
+	var mistakes []error
+	if !v.scope.All && e.ID != "" {
+		mistakes = append(mistakes, fmt.Errorf("ID: %w: only an operator may choose it", ErrInvalid))
+	}
+	if e.Tenant == "" {
+		e.Tenant = v.scope.Tenant
+	}
+	mistakes = append(mistakes, v.checkReach(e, e.AllTenants))
+	setDefault(&e.ID, uuid.NewString())
+	setDefault(&e.CreatedBy, actorOf(ctx))
+	if len(e.Events) == 0 {
+		e.Events = []string{"*"}
+	}
+	if p := v.d.profiles[e.Profile]; p != nil && len(e.Secrets) == 0 {
+		if secret := generateSecret(p.Signer); secret.Value != "" {
+			e.Secrets = []Secret{secret}
+		}
+	}
+	e.Rev, e.Disabled, e.DisabledReason = 0, false, ""
+	if err := errors.Join(append(mistakes, v.d.checkEndpoint(e))...); err != nil {
+		return Endpoint{}, err
+	}
+	return v.put(ctx, e)
+}
+
+// Update replaces an endpoint. Tenant, CreatedBy and the read-only fields stay
+// as they are; nil Secrets and an empty Auth.Secret keep the stored ones. With
+// Rev 0 it replaces any version, otherwise an old one is [ErrConflict]. Other
+// errors are those of Register.
+func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
+	updated, err := v.change(ctx, e.ID, e.Rev, func(old Endpoint) (Endpoint, error) {
+		if e.Tenant != "" && e.Tenant != old.Tenant {
+			return e, fmt.Errorf("Tenant: %w: it is %q and cannot be changed", ErrInvalid, old.Tenant)
+		}
+		if e.AllTenants != old.AllTenants && !v.scope.All {
+			return e, fmt.Errorf("AllTenants: %w: only an operator may change it", ErrInvalid)
+		}
+		if len(e.Events) == 0 {
+			return e, fmt.Errorf(`Events: %w: none; "*" subscribes to all`, ErrInvalid)
+		}
+		next := e
+		next.Tenant, next.CreatedBy, next.Rev = old.Tenant, old.CreatedBy, old.Rev
+		next.Disabled, next.DisabledReason = old.Disabled, old.DisabledReason
+		if next.Secrets == nil {
+			next.Secrets = old.Secrets
+		}
+		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name {
+			a.Secret = old.Auth.Secret
+		}
+		return next, errors.Join(v.checkReach(next, false), v.d.checkEndpoint(next))
+	})
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("update endpoint %q: %w", e.ID, err)
+	}
+	v.d.observe(ctx, EndpointUpdated{EndpointID: updated.ID, Tenant: updated.Tenant, Actor: actorOf(ctx)})
+	return updated.withoutSecrets(), nil
+}
+
+// Unregister removes an endpoint and cancels what is pending for it. Its past
+// deliveries and attempts stay in the log.
+func (v *View) Unregister(ctx context.Context, id string) error {
+	record, err := v.record(ctx, id)
+	if err == nil {
+		err = v.d.store.DeleteEndpoint(ctx, id)
+	}
+	if err != nil {
+		return fmt.Errorf("unregister endpoint %q: %w", id, err)
+	}
+	v.d.observe(ctx, EndpointUnregistered{EndpointID: id, Tenant: record.Tenant, Actor: actorOf(ctx)})
+	return nil
+}
+
+// Endpoint returns an endpoint, without its secrets.
+func (v *View) Endpoint(ctx context.Context, id string) (Endpoint, error) {
+	e, err := v.endpoint(ctx, id)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("endpoint %q: %w", id, err)
+	}
+	return e.withoutSecrets(), nil
+}
+
+// Endpoints lists endpoints, without their secrets.
+func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint], error) {
+	f.Scope = v.scope
+	var page Page[Endpoint]
+	limit, err := v.checkLimit(f.Limit)
+	if err != nil {
+		return page, fmt.Errorf("endpoints: %w", err)
+	}
+	f.Limit = limit
+	records, err := v.d.store.ListEndpoints(ctx, f)
+	if err != nil {
+		return page, fmt.Errorf("endpoints: %w", err)
+	}
+	page.Next, page.Total = records.Next, records.Total
+	for n := range records.Items {
+		e, err := records.Items[n].endpoint()
+		if err != nil {
+			return page, fmt.Errorf("endpoints: %w", err)
+		}
+		page.Items = append(page.Items, e.withoutSecrets())
+	}
+	return page, nil
+}
+
+// Enable lets a disabled endpoint receive again; what was pending is delivered.
+// What it missed meanwhile is for [View.Replay]. It is a no-op for an enabled
+// one.
+func (v *View) Enable(ctx context.Context, id string) error {
+	e, err := v.setDisabled(ctx, id, false, "")
+	if err != nil {
+		return fmt.Errorf("enable endpoint %q: %w", id, err)
+	}
+	v.d.rouse()
+	v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx)})
+	return nil
+}
+
+// Disable stops fan-out and delivery to an endpoint until Enable.
+func (v *View) Disable(ctx context.Context, id, reason string) error {
+	e, err := v.setDisabled(ctx, id, true, reason)
+	if err != nil {
+		return fmt.Errorf("disable endpoint %q: %w", id, err)
+	}
+	v.d.observe(ctx, EndpointDisabled{EndpointID: id, Tenant: e.Tenant, Reason: reason, Actor: actorOf(ctx)})
+	return nil
+}
+
+func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason string) (Endpoint, error) {
+	return v.change(ctx, id, 0, func(e Endpoint) (Endpoint, error) {
+		e.Disabled, e.DisabledReason = disabled, reason
+		return e, checkText("reason", reason)
+	})
+}
+
+// Reveal returns the signing secrets of an endpoint, the newest first. A notice
+// records it.
+func (v *View) Reveal(ctx context.Context, id string) ([]Secret, error) {
+	e, err := v.endpoint(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("reveal endpoint %q: %w", id, err)
+	}
+	v.d.observe(ctx, SecretsRevealed{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx)})
+	return e.Secrets, nil
+}
+
+// RotateSecret makes next the endpoint's signing secret and returns it; with a
+// zero next, one is generated. For the duration of overlap the former secrets
+// sign as well; with 0 they stop at once. An overlap is [ErrNotSupported] where
+// the signing scheme carries one value only.
+func (v *View) RotateSecret(ctx context.Context, id string, next Secret, overlap time.Duration) (Secret, error) {
+	var e Endpoint
+	err := v.checkOverlap(overlap)
+	if err == nil {
+		e, err = v.change(ctx, id, 0, func(e Endpoint) (Endpoint, error) {
+			p := v.d.profiles[e.Profile]
+			if p == nil {
+				return e, fmt.Errorf("%w: this process has no profile %q", ErrInvalid, e.Profile)
+			}
+			if overlap > 0 && singleSecret(p.Signer) {
+				return e, fmt.Errorf("overlap: %w: the signing scheme carries one secret only", ErrNotSupported)
+			}
+			if next.Value == "" {
+				if next = generateSecret(p.Signer); next.Value == "" {
+					next = NewSecret()
+				}
+			}
+			secrets := []Secret{next}
+			if overlap > 0 {
+				now := time.Now().UTC().Truncate(time.Microsecond)
+				for _, s := range validSecrets(e.Secrets, now) {
+					if end := now.Add(overlap); s.ExpiresAt.IsZero() || end.Before(s.ExpiresAt) {
+						s.ExpiresAt = end
+					}
+					secrets = append(secrets, s)
+				}
+			}
+			e.Secrets = secrets
+			return e, checkSecrets(p.Signer, secrets)
+		})
+	}
+	if err != nil {
+		return Secret{}, fmt.Errorf("rotate secret of endpoint %q: %w", id, err)
+	}
+	v.d.observe(ctx, SecretRotated{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx), Overlap: overlap})
+	return next, nil
+}
+
+func (v *View) checkOverlap(overlap time.Duration) error {
+	if overlap < 0 {
+		return fmt.Errorf("overlap: %w: %v is negative", ErrInvalid, overlap)
+	}
+	return v.err
+}
+
+// SendTest sends an event of that type, with the catalogue's example as its
+// data, to one endpoint, whether it subscribes to it or not and enabled or not,
+// and returns the one attempt. The error is nil also when the attempt failed:
+// see Attempt.Error. The delivery is logged with OriginTest; it is not retried
+// and leaves the endpoint's health alone.
+func (v *View) SendTest(ctx context.Context, endpointID, eventType string) (Attempt, error) {
+	attempt, c, err := v.sendTest(ctx, endpointID, eventType)
+	if err != nil {
+		return attempt, fmt.Errorf("send test to endpoint %q: %w", endpointID, err)
+	}
+	v.d.observe(ctx, TestSent{Delivery: refOf(&c.Delivery), Actor: actorOf(ctx)})
+	return attempt, nil
+}
+
+func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Attempt, Claimed, error) {
+	record, err := v.record(ctx, endpointID)
+	if err != nil {
+		return Attempt{}, Claimed{}, err
+	}
+	t, err := newTarget(v.d, &record)
+	if err != nil {
+		return Attempt{}, Claimed{}, err
+	}
+	data, err := v.d.catalog.example(eventType)
+	if err != nil {
+		return Attempt{}, Claimed{}, err
+	}
+	p, err := newPublication(Event{Type: eventType, Tenant: record.Tenant, Data: data})
+	if err != nil {
+		return Attempt{}, Claimed{}, err
+	}
+	p.Event.Test = true
+	p.Endpoints, p.Origin, p.Lease = []string{endpointID}, OriginTest, v.d.config.Lease
+	results, err := v.d.store.Enqueue(ctx, []Publication{p})
+	if err != nil {
+		return Attempt{}, Claimed{}, err
+	}
+	if len(results[0].Created) == 0 {
+		return Attempt{}, Claimed{}, ErrNotFound
+	}
+	c := results[0].Created[0]
+	r := v.d.attempt(ctx, t, &c)
+	if !v.d.running.Load() {
+		defer v.d.client.CloseIdle()
+	}
+	// The outcome is stored even if the caller has gone meanwhile.
+	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if _, err := v.d.store.Settle(storing, []Settlement{v.d.outcome(t, &c, r)}); err != nil {
+		return *r.attempt, c, fmt.Errorf("log the attempt: %w", err)
+	}
+	if r.cut {
+		return *r.attempt, c, r.err
+	}
+	return *r.attempt, c, nil
+}
+
+// Resend delivers the event of a delivery to the same endpoint once more, at
+// once and with the whole retry policy ahead of it, whatever became of the
+// first. It returns the new delivery. The message ID stays the same. A disabled
+// endpoint is [ErrConflict].
+func (v *View) Resend(ctx context.Context, deliveryID string) (Delivery, error) {
+	old, err := v.delivery(ctx, deliveryID)
+	if err != nil {
+		return Delivery{}, fmt.Errorf("resend delivery %q: %w", deliveryID, err)
+	}
+	created, err := v.again(ctx, OriginResend, false, old)
+	if err == nil && len(created) == 0 {
+		err = fmt.Errorf("its endpoint: %w", ErrNotFound)
+	}
+	if err != nil {
+		return Delivery{}, fmt.Errorf("resend delivery %q: %w", deliveryID, err)
+	}
+	v.d.observe(ctx, DeliveryResent{Delivery: refOf(&created[0]), DeliveryID: deliveryID, Actor: actorOf(ctx)})
+	return created[0], nil
+}
+
+// again enqueues the events of deliveries anew, each for its own endpoint.
+func (v *View) again(ctx context.Context, origin Origin, missing bool, ds ...Delivery) ([]Delivery, error) {
+	var ps []Publication
+	enabled := make(map[string]bool)
+	for _, d := range ds {
+		if !enabled[d.EndpointID] {
+			record, err := v.record(ctx, d.EndpointID)
+			if err != nil {
+				return nil, fmt.Errorf("its endpoint: %w", err)
+			}
+			if record.Disabled {
+				return nil, fmt.Errorf("%w: its endpoint is disabled; enable it first", ErrConflict)
+			}
+			enabled[d.EndpointID] = true
+		}
+		event, err := v.d.store.GetEvent(ctx, d.EventID)
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, Publication{Event: event, Endpoints: []string{d.EndpointID}, Missing: missing, Origin: origin})
+	}
+	results, err := v.d.store.Enqueue(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	var created []Delivery
+	for _, r := range results {
+		for _, c := range r.Created {
+			created = append(created, c.Delivery)
+		}
+	}
+	v.d.rouse()
+	return created, nil
+}
+
+// ReplayFilter selects what [View.Replay] delivers again. Zero fields select
+// all.
+type ReplayFilter struct {
+	EndpointID string    // required with Missed
+	EventType  string    // exact, not a pattern
+	From, To   time.Time // when the delivery (with Missed: the event) was created, From inclusive, To exclusive
+	// Missed selects every event that the endpoint's patterns match and that is
+	// neither pending nor delivered there: what was published while it was
+	// disabled or not yet registered, and what failed. Otherwise only exhausted
+	// deliveries are selected.
+	Missed bool
+	DryRun bool // count only
+	Cursor string
+	Limit  int // how many deliveries or events are looked at in one call, at most 1,000; 0 is 100
+}
+
+// ReplayResult is what a call of [View.Replay] did.
+type ReplayResult struct {
+	Matched int    // what is to be delivered again, of those looked at
+	Created int    // deliveries created; 0 in a dry run
+	Next    string // the Cursor of the next call, "" when all was looked at
+}
+
+// Replay delivers again what failed, or all that an endpoint missed. It looks at
+// one page at a time: call it with Next until that is empty. Repeating it is
+// safe: an event that is pending or delivered at an endpoint by now is passed
+// over. A disabled endpoint is [ErrConflict], except in a dry run.
+func (v *View) Replay(ctx context.Context, f ReplayFilter) (ReplayResult, error) {
+	result, err := v.replay(ctx, f)
+	if err != nil {
+		return result, fmt.Errorf("replay: %w", err)
+	}
+	if !f.DryRun {
+		v.d.observe(ctx, DeliveriesReplayed{EndpointID: f.EndpointID, Tenant: v.scope.Tenant, Actor: actorOf(ctx), Created: result.Created})
+	}
+	return result, nil
+}
+
+func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult, err error) {
+	if f.Limit, err = v.checkLimit(f.Limit); err != nil {
+		return result, err
+	}
+	var candidates []Delivery
+	if f.Missed {
+		candidates, result.Next, err = v.missed(ctx, f)
+	} else {
+		candidates, result.Next, err = v.failed(ctx, f)
+	}
+	if err != nil {
+		return result, err
+	}
+	var open []Delivery
+	seen := make(map[[2]string]bool)
+	for _, c := range candidates {
+		key := [2]string{c.EventID, c.EndpointID}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		reached, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{
+			Scope: Scope{All: true}, EndpointID: c.EndpointID, EventID: c.EventID,
+			States: []State{StatePending, StateDelivered}, Limit: 1,
+		})
+		if err != nil {
+			return result, err
+		}
+		if len(reached.Items) == 0 {
+			open = append(open, c)
+		}
+	}
+	result.Matched = len(open)
+	if f.DryRun || len(open) == 0 {
+		return result, nil
+	}
+	created, err := v.again(ctx, OriginReplay, true, open...)
+	result.Created = len(created)
+	return result, err
+}
+
+// failed returns a page of exhausted deliveries, the oldest first, of endpoints
+// that still exist.
+func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, error) {
+	if f.EndpointID != "" {
+		if _, err := v.record(ctx, f.EndpointID); err != nil {
+			return nil, "", fmt.Errorf("endpoint %q: %w", f.EndpointID, err)
+		}
+	}
+	page, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{
+		Scope: v.scope, EndpointID: f.EndpointID, EventType: f.EventType, States: []State{StateExhausted},
+		From: f.From, To: f.To, Cursor: f.Cursor, Limit: f.Limit,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	gone := make(map[string]bool)
+	ds := slices.DeleteFunc(page.Items, func(d Delivery) bool {
+		if _, asked := gone[d.EndpointID]; !asked {
+			_, err := v.d.store.GetEndpoint(ctx, d.EndpointID)
+			gone[d.EndpointID] = errors.Is(err, ErrNotFound)
+		}
+		return gone[d.EndpointID] || d.Origin == OriginTest
+	})
+	slices.Reverse(ds)
+	return ds, page.Next, nil
+}
+
+// missed returns, for a page of events that the endpoint should have received,
+// what their deliveries would be.
+func (v *View) missed(ctx context.Context, f ReplayFilter) ([]Delivery, string, error) {
+	record, err := v.record(ctx, f.EndpointID)
+	if err != nil {
+		return nil, "", fmt.Errorf("endpoint %q: %w", f.EndpointID, err)
+	}
+	page, err := v.d.store.ListEvents(ctx, EventFilter{
+		Scope: Scope{Tenant: record.Tenant, All: record.AllTenants}, Type: f.EventType,
+		From: f.From, To: f.To, Cursor: f.Cursor, Limit: f.Limit,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	var ds []Delivery
+	for _, e := range page.Items {
+		if matches(record.Patterns, e.Type) {
+			ds = append(ds, Delivery{EventID: e.ID, EndpointID: record.ID})
+		}
+	}
+	return ds, page.Next, nil
+}
+
+// Deliveries lists deliveries, newest first.
+func (v *View) Deliveries(ctx context.Context, f DeliveryFilter) (Page[Delivery], error) {
+	f.Scope = v.scope
+	var page Page[Delivery]
+	limit, err := v.checkLimit(f.Limit)
+	if err == nil {
+		f.Limit = limit
+		page, err = v.d.store.ListDeliveries(ctx, f)
+	}
+	if err != nil {
+		return page, fmt.Errorf("deliveries: %w", err)
+	}
+	return page, nil
+}
+
+// Delivery returns a delivery.
+func (v *View) Delivery(ctx context.Context, id string) (Delivery, error) {
+	d, err := v.delivery(ctx, id)
+	if err != nil {
+		return d, fmt.Errorf("delivery %q: %w", id, err)
+	}
+	return d, nil
+}
+
+// Attempts returns the attempts of a delivery, the first one first.
+func (v *View) Attempts(ctx context.Context, deliveryID string) ([]Attempt, error) {
+	var attempts []Attempt
+	_, err := v.delivery(ctx, deliveryID)
+	if err == nil {
+		attempts, err = v.d.store.ListAttempts(ctx, deliveryID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attempts of delivery %q: %w", deliveryID, err)
+	}
+	return attempts, nil
+}
+
+// Body returns the request body of a delivery, built from the stored event by
+// its endpoint's profile. [ErrNotFound] once the endpoint is gone.
+func (v *View) Body(ctx context.Context, deliveryID string) ([]byte, error) {
+	body, err := v.body(ctx, deliveryID)
+	if err != nil {
+		return nil, fmt.Errorf("body of delivery %q: %w", deliveryID, err)
+	}
+	return body, nil
+}
+
+func (v *View) body(ctx context.Context, deliveryID string) ([]byte, error) {
+	d, err := v.delivery(ctx, deliveryID)
+	if err != nil {
+		return nil, err
+	}
+	e, err := v.endpoint(ctx, d.EndpointID)
+	if err != nil {
+		return nil, fmt.Errorf("its endpoint: %w", err)
+	}
+	p := v.d.profiles[e.Profile]
+	if p == nil {
+		return nil, fmt.Errorf("%w: this process has no profile %q", ErrInvalid, e.Profile)
+	}
+	event, err := v.d.store.GetEvent(ctx, d.EventID)
+	if err != nil {
+		return nil, err
+	}
+	return p.body(&event)
+}
+
+// record returns the record of an endpoint that is within the scope.
+func (v *View) record(ctx context.Context, id string) (EndpointRecord, error) {
+	if v.err != nil {
+		return EndpointRecord{}, v.err
+	}
+	r, err := v.d.store.GetEndpoint(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && !v.scope.Contains(r.Tenant) {
+		return EndpointRecord{}, ErrNotFound // in the same words for both
+	}
+	return r, err
+}
+
+// endpoint returns an endpoint that is within the scope, with its secrets.
+func (v *View) endpoint(ctx context.Context, id string) (Endpoint, error) {
+	r, err := v.record(ctx, id)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return r.endpoint()
+}
+
+// delivery returns a delivery that is within the scope.
+func (v *View) delivery(ctx context.Context, id string) (Delivery, error) {
+	if v.err != nil {
+		return Delivery{}, v.err
+	}
+	d, err := v.d.store.GetDelivery(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && !v.scope.Contains(d.Tenant) {
+		return Delivery{}, ErrNotFound
+	}
+	return d, err
+}
+
+// change replaces an endpoint by what edit makes of it. With rev 0 it does so
+// again when another change came between.
+func (v *View) change(ctx context.Context, id string, rev int64, edit func(Endpoint) (Endpoint, error)) (Endpoint, error) {
+	for tries := 0; ; tries++ {
+		old, err := v.endpoint(ctx, id)
+		if err != nil {
+			return Endpoint{}, err
+		}
+		if rev != 0 && rev != old.Rev {
+			return Endpoint{}, fmt.Errorf("%w: rev is %d, not %d", ErrConflict, old.Rev, rev)
+		}
+		next, err := edit(old)
+		if err != nil {
+			return Endpoint{}, err
+		}
+		changed, err := v.put(ctx, next)
+		if rev == 0 && errors.Is(err, ErrConflict) && tries < 10 {
+			continue
+		}
+		return changed, err
+	}
+}
+
+// put stores an endpoint and returns it as stored, with its secrets.
+func (v *View) put(ctx context.Context, e Endpoint) (Endpoint, error) {
+	record, err := e.record()
+	if err != nil {
+		return Endpoint{}, err
+	}
+	if record, err = v.d.store.PutEndpoint(ctx, record); err != nil {
+		return Endpoint{}, err
+	}
+	return record.endpoint()
+}
+
+// checkReach checks whose events the endpoint would receive against the scope.
+func (v *View) checkReach(e Endpoint, newlyAll bool) error {
+	switch {
+	case newlyAll && !v.scope.All:
+		return fmt.Errorf("AllTenants: %w: only an operator may set it", ErrInvalid)
+	case e.AllTenants && e.Tenant != "":
+		return fmt.Errorf("AllTenants: %w: an endpoint of tenant %q would show it the others' events", ErrInvalid, e.Tenant)
+	case !v.scope.Contains(e.Tenant):
+		return fmt.Errorf("Tenant: %w: %q is not within %q", ErrInvalid, e.Tenant, v.scope.Tenant)
+	}
+	return nil
+}
+
+func (v *View) checkLimit(limit int) (int, error) {
+	switch {
+	case v.err != nil:
+		return 0, v.err
+	case limit < 0 || limit > maxLimit:
+		return 0, fmt.Errorf("Limit: %w: %d is not between 0 and %d", ErrInvalid, limit, maxLimit)
+	case limit == 0:
+		return defaultLimit, nil
+	}
+	return limit, nil
+}
+
+// checkEndpoint returns all that is wrong with an endpoint to be stored.
+func (d *Dispatcher) checkEndpoint(e Endpoint) error {
+	mistakes := []error{
+		checkEndpointID(e.ID), checkTenant(e.Tenant), checkText("Description", e.Description), checkText("CreatedBy", e.CreatedBy),
+		checkAuth(e.Auth), d.checkURL(e.URL),
+	}
+	for _, p := range e.Events {
+		mistakes = append(mistakes, checkPattern(p))
+	}
+	mistakes = append(mistakes, d.catalog.checkPatterns(e.Events))
+	if p := d.profiles[e.Profile]; p == nil {
+		mistakes = append(mistakes, fmt.Errorf("Profile: %w: there is no %q in Config.Profiles", ErrInvalid, e.Profile))
+	} else {
+		mistakes = append(mistakes, checkSecrets(p.Signer, e.Secrets))
+		own := signatureHeaders(p.Signer)
+		if name, _ := e.Auth.header(); name != "" {
+			if slices.Contains(own, name) {
+				mistakes = append(mistakes, fmt.Errorf("Auth: %w: the header %s is the signature's", ErrInvalid, name))
+			}
+			own = append(slices.Clip(own), name)
+		}
+		mistakes = append(mistakes, checkHeaders(e.Headers, own))
+	}
+	if !(e.RateLimit >= 0) || math.IsInf(e.RateLimit, 0) {
+		mistakes = append(mistakes, fmt.Errorf("RateLimit: %w: %v is not a number from 0", ErrInvalid, e.RateLimit))
+	}
+	if e.Concurrency < 0 || e.Concurrency > d.config.Concurrency {
+		mistakes = append(mistakes, fmt.Errorf("Concurrency: %w: %d is not between 0 and %d", ErrInvalid, e.Concurrency, d.config.Concurrency))
+	}
+	if _, ok := capability[OrderedQueue](d.store); e.Ordered && !ok {
+		mistakes = append(mistakes, fmt.Errorf("Ordered: %w by this store", ErrNotSupported))
+	}
+	return errors.Join(mistakes...)
+}
+
+func (d *Dispatcher) checkURL(raw string) error {
+	switch _, err := d.client.CheckURL(raw); {
+	case errors.Is(err, wire.ErrBlocked):
+		return fmt.Errorf("URL: %w", ErrBlockedAddress)
+	case err != nil:
+		return fmt.Errorf("URL: %w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func checkEndpointID(id string) error {
+	if id == "" || len(id) > 128 || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("ID: %w: %.64q is not 1 to 128 visible ASCII characters", ErrInvalid, id)
+	}
+	return nil
+}
+
+const maxText = 1024
+
+func checkText(field, text string) error {
+	if len(text) > maxText || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return fmt.Errorf("%s: %w: not UTF-8 text of at most %d bytes", field, ErrInvalid, maxText)
+	}
+	return nil
+}
+
+// withoutSecrets returns the endpoint as it is read back.
+func (e Endpoint) withoutSecrets() Endpoint {
+	e.Secrets = nil
+	e.Auth.Secret = Secret{}
+	return e
+}
+
+// endpointConfig is the opaque part of an [EndpointRecord]. Its fields hold the
+// secrets in clear, so it is never printed.
+type endpointConfig struct {
+	URL         string            `json:"url"`
+	Description string            `json:"description,omitempty"`
+	Profile     string            `json:"profile,omitempty"`
+	Secrets     []secretConfig    `json:"secrets,omitempty"`
+	AuthScheme  string            `json:"authScheme,omitempty"`
+	AuthName    string            `json:"authName,omitempty"`
+	AuthSecret  string            `json:"authSecret,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	RateLimit   float64           `json:"rateLimit,omitempty"`
+	Concurrency int               `json:"concurrency,omitempty"`
+	CreatedBy   string            `json:"createdBy,omitempty"`
+}
+
+type secretConfig struct {
+	Value     string    `json:"value"`
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+}
+
+// record returns the endpoint as a store keeps it.
+func (e Endpoint) record() (EndpointRecord, error) {
+	c := endpointConfig{
+		URL: e.URL, Description: e.Description, Profile: e.Profile,
+		AuthScheme: e.Auth.Scheme, AuthName: e.Auth.Name, AuthSecret: e.Auth.Secret.Value,
+		Headers: e.Headers, RateLimit: e.RateLimit, Concurrency: e.Concurrency, CreatedBy: e.CreatedBy,
+	}
+	for _, s := range e.Secrets {
+		c.Secrets = append(c.Secrets, secretConfig(s))
+	}
+	config, err := json.Marshal(c)
+	if err != nil {
+		return EndpointRecord{}, fmt.Errorf("encode endpoint: %w", err)
+	}
+	return EndpointRecord{
+		ID: e.ID, Tenant: e.Tenant, AllTenants: e.AllTenants, Patterns: slices.Compact(slices.Sorted(slices.Values(e.Events))), Ordered: e.Ordered,
+		Disabled: e.Disabled, DisabledReason: e.DisabledReason, Rev: e.Rev, Config: config,
+	}, nil
+}
+
+// endpoint is the reverse of [Endpoint.record].
+func (r *EndpointRecord) endpoint() (Endpoint, error) {
+	var c endpointConfig
+	if err := json.Unmarshal(r.Config, &c); err != nil {
+		return Endpoint{}, fmt.Errorf("the stored configuration of endpoint %q is unreadable", r.ID)
+	}
+	e := Endpoint{
+		ID: r.ID, URL: c.URL, Description: c.Description, Tenant: r.Tenant, AllTenants: r.AllTenants,
+		Events: r.Patterns, Profile: c.Profile,
+		Auth:    Auth{Scheme: c.AuthScheme, Name: c.AuthName, Secret: Secret{Value: c.AuthSecret}},
+		Headers: c.Headers, RateLimit: c.RateLimit, Concurrency: c.Concurrency, Ordered: r.Ordered, CreatedBy: c.CreatedBy,
+		Disabled: r.Disabled, DisabledReason: r.DisabledReason, FailingSince: r.FailingSince, NotBefore: r.NotBefore,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Rev: r.Rev,
+	}
+	for _, s := range c.Secrets {
+		e.Secrets = append(e.Secrets, Secret(s))
+	}
+	return e, nil
+}

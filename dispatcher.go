@@ -1,0 +1,1170 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/outhook/webhook/internal/batch"
+	"github.com/outhook/webhook/internal/crew"
+	"github.com/outhook/webhook/internal/gate"
+	"github.com/outhook/webhook/internal/slogcore"
+	"github.com/outhook/webhook/internal/wire"
+)
+
+// Profile is the wire format of a product: what its page promises to those who
+// receive its webhooks. Zero fields have the default that is named; those of
+// the profiles in [Config].Profiles are taken from Config.Profile first.
+type Profile struct {
+	// Signer signs the requests. Defaults to StandardWebhooks{}.
+	Signer Signer
+	// Envelope builds the body. Defaults to StandardEnvelope.
+	Envelope Envelope
+	// ContentType defaults to "application/json".
+	ContentType string
+	// UserAgent defaults to "Outhook/1".
+	UserAgent string
+	// Headers returns headers to send, unless nil. A name that HTTP or the
+	// profile itself owns makes the attempt fail.
+	Headers func(Message) http.Header
+	// Timeout bounds an attempt as a whole: DNS, connect, TLS, headers and
+	// body. Defaults to 15s.
+	Timeout time.Duration
+	// Retry defaults to DefaultRetry().
+	Retry RetryPolicy
+}
+
+// Network says where requests may go, and how. The zero value is HTTPS to
+// public addresses only. Addresses are judged when they are dialled, after DNS,
+// and a URL's literal ones at Register and Update too.
+type Network struct {
+	// AllowHTTP permits http URLs and port 80.
+	AllowHTTP bool
+	// Deny and Allow are judged by address, in this order, before the default,
+	// which denies all special-purpose addresses (loopback, private, link-local,
+	// metadata services …) and the machine's own.
+	Allow, Deny []netip.Prefix
+	// Ports that may be used; nil is 443, 1024 and above, and 80 with AllowHTTP.
+	Ports []uint16
+	// Proxy chooses a proxy for a request, as [http.Transport] has it; nil is
+	// none, whatever the environment says. The proxy's own address is not
+	// judged; what lies behind it is for the proxy to judge.
+	Proxy func(*http.Request) (*url.URL, error)
+	// TLS is the client's configuration; TLS 1.2 is the minimum.
+	TLS *tls.Config
+	// MaxResponseBytes is how much of a response body is kept in the log of
+	// attempts. Defaults to 16 KiB, at most 1 MiB.
+	MaxResponseBytes int64
+	// Resolver resolves host names. Defaults to net.DefaultResolver.
+	Resolver *net.Resolver
+}
+
+// Config configures a [Dispatcher]. The zero Config is ready for use.
+type Config struct {
+	// Profile is used by endpoints that name none.
+	Profile Profile
+	// Profiles are others, by the name that [Endpoint].Profile gives.
+	Profiles map[string]Profile
+	// Catalog lists the event types. When set, others and patterns that match
+	// none are refused with [ErrUnknownEventType].
+	Catalog []EventType
+	// Network says where requests may go. Defaults to HTTPS to public addresses.
+	Network Network
+	// Concurrency is how many requests are in flight in all. Endpoints that
+	// are slow, or that have not answered yet, together hold at most half of
+	// it. Defaults to 256.
+	Concurrency int
+	// EndpointConcurrency is how many requests are in flight to an endpoint
+	// that has no Concurrency of its own. Defaults to 16.
+	EndpointConcurrency int
+	// AutoDisable is how long an endpoint may fail without one success before
+	// it is disabled. Defaults to 5 days; negative never disables.
+	AutoDisable time.Duration
+	// Retention is how long finished deliveries, their attempts and events are
+	// kept before Run purges them. 0 keeps them; otherwise the store must be a
+	// [Purger].
+	Retention time.Duration
+	// Logger logs for operators; nil is silent. See [NewLogger] for slog.
+	Logger *zap.Logger
+	// Observer is told what happens, for metrics and alerts; nil is none.
+	Observer Observer
+	// PollInterval is how often the store is asked for due deliveries when
+	// nothing else, such as a Publish in this process, says that there are any.
+	// Defaults to 1s.
+	PollInterval time.Duration
+	// Lease is how long a delivery is claimed for: if the process dies, another
+	// takes it over after that. It must exceed the longest Profile.Timeout.
+	// Defaults to that plus 30s.
+	Lease time.Duration
+	// DrainTimeout is how long Run waits, after its context has ended, for
+	// requests in flight; those still running are then given back uncounted.
+	// Defaults to 20s.
+	DrainTimeout time.Duration
+
+	// dial replaces dialling, and the guard with it, in tests.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+const (
+	maxResponseBytes = 1 << 20
+	maxConcurrency   = 100_000
+	maxBatch         = 1000        // deliveries in a claim, outcomes in a settlement
+	maxBatchBytes    = 8 << 20     // of event data in a claim
+	maxExpired       = 5           // leases that may run out before a delivery counts as crashing
+	idleEndpoint     = time.Hour   // after which what is remembered of an endpoint is forgotten
+	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
+	flushTimeout     = 10 * time.Second
+	purgeBatch       = 1000
+)
+
+// Dispatcher takes events in with Publish and delivers them with Run. Its
+// embedded [View] manages and inspects the endpoints of all tenants; Tenant
+// makes one for a single tenant. All methods are safe for concurrent use.
+type Dispatcher struct {
+	*View
+	store    Store
+	config   Config
+	profiles map[string]*Profile
+	catalog  *catalog
+	client   *wire.Client
+	log      *zap.Logger
+	wake     chan struct{}
+	running  atomic.Bool
+	trouble  atomic.Bool // the store failed last time
+}
+
+// NewDispatcher returns a Dispatcher on the store. It checks the whole Config
+// and names every mistake in one error, which matches [ErrInvalid], and
+// [ErrNotSupported] where the store lacks what Config asks for.
+func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
+	if store == nil {
+		return nil, fmt.Errorf("new dispatcher: %w: store is nil; NewMemoryStore() makes one", ErrInvalid)
+	}
+	config.fill()
+	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
+	d.View = &View{d: d, scope: Scope{All: true}}
+	d.profiles = map[string]*Profile{"": &d.config.Profile}
+	for name, p := range config.Profiles {
+		p = p.or(config.Profile)
+		d.profiles[name] = &p
+	}
+	mistakes := config.mistakes(d.profiles)
+	if config.Retention > 0 {
+		if _, ok := capability[Purger](store); !ok {
+			mistakes = append(mistakes, fmt.Errorf("Retention: %w: the store is no Purger", ErrNotSupported))
+		}
+	}
+	var err error
+	if d.catalog, err = newCatalog(config.Catalog); err != nil {
+		mistakes = append(mistakes, err)
+	}
+	if d.client, err = config.client(); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("Network: %w: %w", ErrInvalid, err))
+	}
+	if len(mistakes) > 0 {
+		return nil, fmt.Errorf("new dispatcher: %w", errors.Join(mistakes...))
+	}
+	return d, nil
+}
+
+// fill sets the defaults.
+func (c *Config) fill() {
+	c.Profile = c.Profile.or(Profile{
+		Signer: StandardWebhooks{}, Envelope: StandardEnvelope,
+		ContentType: "application/json", UserAgent: "Outhook/1",
+		Timeout: 15 * time.Second, Retry: DefaultRetry(),
+	})
+	setDefault(&c.Network.MaxResponseBytes, 16<<10)
+	setDefault(&c.Concurrency, 256)
+	setDefault(&c.EndpointConcurrency, min(16, c.Concurrency))
+	setDefault(&c.AutoDisable, 5*24*time.Hour)
+	setDefault(&c.PollInterval, time.Second)
+	setDefault(&c.Lease, c.longestTimeout()+30*time.Second)
+	setDefault(&c.DrainTimeout, 20*time.Second)
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// or fills the zero fields of p from base.
+func (p Profile) or(base Profile) Profile {
+	if p.Signer == nil {
+		p.Signer = base.Signer
+	}
+	if p.Envelope == nil {
+		p.Envelope = base.Envelope
+	}
+	if p.Headers == nil {
+		p.Headers = base.Headers
+	}
+	if p.Retry == nil {
+		p.Retry = base.Retry
+	}
+	setDefault(&p.ContentType, base.ContentType)
+	setDefault(&p.UserAgent, base.UserAgent)
+	setDefault(&p.Timeout, base.Timeout)
+	return p
+}
+
+func (c *Config) longestTimeout() time.Duration {
+	longest := c.Profile.Timeout
+	for _, p := range c.Profiles {
+		longest = max(longest, p.Timeout)
+	}
+	return longest
+}
+
+// mistakes returns all that is wrong with the Config, the defaults being set.
+func (c *Config) mistakes(profiles map[string]*Profile) (mistakes []error) {
+	wrong := func(field, format string, args ...any) {
+		mistakes = append(mistakes, fmt.Errorf("%s: %w: "+format, append([]any{field, ErrInvalid}, args...)...))
+	}
+	between := func(field string, n, low, high int64) {
+		if n < low || n > high {
+			wrong(field, "%d is not between %d and %d", n, low, high)
+		}
+	}
+	atLeast := func(field string, d, low time.Duration) {
+		if d < low {
+			wrong(field, "%v is less than %v", d, low)
+		}
+	}
+	between("Concurrency", int64(c.Concurrency), 1, maxConcurrency)
+	between("EndpointConcurrency", int64(c.EndpointConcurrency), 1, int64(max(c.Concurrency, 1)))
+	between("Network.MaxResponseBytes", c.Network.MaxResponseBytes, 1, maxResponseBytes)
+	if c.Retention < 0 {
+		wrong("Retention", "%v is negative", c.Retention)
+	}
+	atLeast("PollInterval", c.PollInterval, time.Millisecond)
+	atLeast("DrainTimeout", c.DrainTimeout, 0)
+	if longest := c.longestTimeout(); c.Lease <= longest {
+		wrong("Lease", "%v must exceed the longest Timeout, %v", c.Lease, longest)
+	}
+	if _, ok := c.Profiles[""]; ok {
+		wrong("Profiles", `the name "" is that of Config.Profile`)
+	}
+	for _, name := range slices.Sorted(maps.Keys(profiles)) {
+		field, p := "Profile", profiles[name]
+		if name != "" {
+			field = fmt.Sprintf("Profiles[%q]", name)
+		}
+		atLeast(field+".Timeout", p.Timeout, time.Millisecond)
+		for _, h := range [][2]string{{"ContentType", p.ContentType}, {"UserAgent", p.UserAgent}} {
+			if err := checkHeaderValue(h[1]); err != nil {
+				wrong(field+"."+h[0], "%v", err)
+			}
+		}
+		for part, v := range map[string]any{"Retry": p.Retry, "Signer": p.Signer} {
+			if v, ok := v.(interface{ validate() error }); ok {
+				if err := v.validate(); err != nil {
+					mistakes = append(mistakes, fmt.Errorf("%s.%s: %w", field, part, err))
+				}
+			}
+		}
+	}
+	return mistakes
+}
+
+func (c *Config) client() (*wire.Client, error) {
+	n := c.Network
+	return wire.New(wire.Options{
+		AllowHTTP: n.AllowHTTP, Allow: n.Allow, Deny: n.Deny, Ports: n.Ports,
+		Proxy: n.Proxy, TLS: n.TLS, Resolver: n.Resolver, MaxResponseBytes: n.MaxResponseBytes,
+		// An endpoint's own Concurrency may be as high as the whole one; were
+		// fewer connections kept than it uses, ports would run out.
+		IdlePerHost: c.Concurrency, Idle: 2 * c.Concurrency,
+		Dial: c.dial,
+	})
+}
+
+// Receipt is what became of a published event.
+type Receipt struct {
+	EventID    string // the event's; that of the first one, if Duplicate. Set on an error too
+	Deliveries int    // created for it; 0 if Duplicate
+	Duplicate  bool   // the ID or Key was published before, with the same content
+}
+
+// Publish stores the event and one delivery for each endpoint that it matches,
+// in one atomic step. When it has returned nil, each of these deliveries will
+// end as delivered, exhausted or cancelled.
+//
+// Publishing the same ID or Key again is a no-op, with Receipt.Duplicate; with
+// another tenant, type or data it is [ErrConflict]. Both are remembered as long
+// as [Config].Retention keeps the event. Other errors are [ErrInvalid],
+// [ErrUnknownEventType], and, when the outcome is unknown, [ErrUncertain].
+func (d *Dispatcher) Publish(ctx context.Context, e Event) (Receipt, error) {
+	p, err := d.publication(e)
+	if err != nil {
+		return Receipt{EventID: p.Event.ID}, fmt.Errorf("publish: %w", err)
+	}
+	receipts, err := d.enqueue(ctx, []Publication{p})
+	if err != nil {
+		return receipts[0], fmt.Errorf("publish: %w", err)
+	}
+	return receipts[0], nil
+}
+
+// PublishBatch publishes all events, or none and returns an error. There is one
+// Receipt for each event, in their order.
+func (d *Dispatcher) PublishBatch(ctx context.Context, es []Event) ([]Receipt, error) {
+	if len(es) == 0 {
+		return nil, nil
+	}
+	ps := make([]Publication, len(es))
+	var mistakes []error
+	for n, e := range es {
+		var err error
+		if ps[n], err = d.publication(e); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("event %d: %w", n, err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return receiptsOf(ps), fmt.Errorf("publish batch: %w", errors.Join(mistakes...))
+	}
+	receipts, err := d.enqueue(ctx, ps)
+	if err != nil {
+		return receipts, fmt.Errorf("publish batch: %w", err)
+	}
+	return receipts, nil
+}
+
+// publication checks the event against the catalogue and makes it ready for the
+// store. On an error, its Event.ID is set all the same.
+func (d *Dispatcher) publication(e Event) (Publication, error) {
+	p, err := newPublication(e)
+	if err == nil {
+		err = d.catalog.check(e.Type, p.Event.Data)
+	}
+	return p, err
+}
+
+// newPublication validates the event, fills what is empty and marshals its data.
+func newPublication(e Event) (Publication, error) {
+	if e.ID == "" {
+		e.ID = uuid.Must(uuid.NewV7()).String()
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	p := Publication{Origin: OriginPublish, Event: EventRecord{
+		ID: e.ID, Key: e.Key, Type: e.Type, Tenant: e.Tenant, OrderingKey: e.OrderingKey,
+		Time: e.Time.UTC().Truncate(time.Microsecond),
+	}}
+	err := errors.Join(checkID(e.ID), checkType(e.Type), checkTenant(e.Tenant), checkTime(e.Time),
+		checkKey("Key", e.Key), checkKey("OrderingKey", e.OrderingKey))
+	if err != nil {
+		return p, err
+	}
+	if p.Event.Data, err = marshalData(e.Data); err != nil {
+		return p, err
+	}
+	p.Event.Sum = eventSum(e.Tenant, e.Type, p.Event.Data)
+	p.Patterns, p.Tenants = patternsOf(e.Type), tenantsOf(e.Tenant)
+	return p, nil
+}
+
+// enqueue hands publications to the store and wakes Run.
+func (d *Dispatcher) enqueue(ctx context.Context, ps []Publication) ([]Receipt, error) {
+	receipts := receiptsOf(ps)
+	results, err := d.store.Enqueue(ctx, ps)
+	if err != nil {
+		return receipts, err
+	}
+	created := 0
+	for n, r := range results {
+		receipts[n] = Receipt{EventID: r.EventID, Deliveries: r.Deliveries, Duplicate: r.Duplicate}
+		created += r.Deliveries
+		if d.config.Observer != nil {
+			e := &ps[n].Event
+			d.observe(ctx, EventPublished{EventID: r.EventID, EventType: e.Type, Tenant: e.Tenant, Deliveries: r.Deliveries, Duplicate: r.Duplicate})
+		}
+	}
+	if created > 0 {
+		d.rouse()
+	}
+	return receipts, nil
+}
+
+func receiptsOf(ps []Publication) []Receipt {
+	receipts := make([]Receipt, len(ps))
+	for n := range ps {
+		receipts[n].EventID = ps[n].Event.ID
+	}
+	return receipts
+}
+
+// rouse makes Run look for due deliveries.
+func (d *Dispatcher) rouse() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run delivers until ctx ends. It then stops claiming, lets the requests in
+// flight finish within [Config].DrainTimeout, gives back uncounted what is cut
+// short, stores all outcomes and returns nil, or an error if the store did not
+// take them within 10 seconds (those deliveries will be repeated).
+//
+// Run rides out the store's failures by itself. It is [ErrConflict] while
+// another Run of the same Dispatcher is active. A process that only publishes
+// and manages never calls it.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	if !d.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("run: %w: it is running already", ErrConflict)
+	}
+	defer d.running.Store(false)
+	r := newRun(ctx, d)
+	var side sync.WaitGroup
+	side.Go(func() { r.purge(ctx) })
+	r.dispatch(ctx)
+	side.Wait()
+	return r.drain()
+}
+
+// run is the state of one Run. Its fields belong to the goroutine of dispatch,
+// except those that are safe for concurrent use.
+type run struct {
+	*Dispatcher
+	sending  context.Context // of the requests; outlives that of Run
+	cut      context.CancelFunc
+	storing  context.Context // of the store's calls; outlives sending
+	giveUp   context.CancelFunc
+	gate     *gate.Gate
+	crew     *crew.Crew[*job]
+	settler  *batch.Batcher[settled]
+	targets  map[string]*target // by endpoint ID
+	swept    time.Time          // when idle targets were last forgotten
+	disabled map[string]int64   // the Rev at which an endpoint was told to be disabled; the settler's own
+	lost     atomic.Int64       // outcomes that could not be stored
+}
+
+// job is a claimed delivery on its way through deliver.
+type job struct {
+	*Claimed
+	target *target
+	pass   gate.Pass
+}
+
+// settled is a settlement on its way to the store.
+type settled struct {
+	Settlement
+	claimed *Claimed
+}
+
+func newRun(ctx context.Context, d *Dispatcher) *run {
+	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), disabled: make(map[string]int64)}
+	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	r.sending, r.cut = context.WithCancel(r.storing)
+	r.crew = crew.New(d.config.Concurrency, r.deliver)
+	r.settler = batch.New(batch.Options{Items: maxBatch, Queue: 2 * d.config.Concurrency}, r.settle)
+	return r
+}
+
+// dispatch claims what can start and starts it, until ctx ends.
+func (r *run) dispatch(ctx context.Context) {
+	wakes := r.wakes(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var failures int
+	busy := false // the last claim was cut short by its Max: there is more
+	for ctx.Err() == nil {
+		free, room, wait := r.plan()
+		// Under load, claim in batches rather than whenever a request ends.
+		if least := max(1, r.config.Concurrency/8); free == 0 || busy && free < least {
+			select {
+			case <-r.crew.Freed(least - free):
+			case <-ctx.Done():
+			}
+			busy = false
+			continue
+		}
+		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
+		claimed, next, err := r.store.Claim(r.storing, request)
+		r.report(ctx, "claim", err)
+		if err == nil {
+			failures = 0
+			busy = len(claimed) == request.Max
+			if len(claimed) > 0 {
+				r.start(claimed, ctx.Err() != nil)
+				continue
+			}
+		} else {
+			failures++
+			next = backoffDelay(failures)
+		}
+		timer.Reset(r.nap(next, wait))
+		select {
+		case <-timer.C:
+		case <-r.Dispatcher.wake:
+		case <-wakes:
+		case <-r.crew.Freed(1):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// wakes returns the store's own wake-ups, nil if it has none.
+func (r *run) wakes(ctx context.Context) <-chan struct{} {
+	waker, ok := capability[Waker](r.store)
+	if !ok {
+		return nil
+	}
+	wakes, err := waker.Wakes(ctx)
+	if err != nil {
+		r.log.Warn("the store's wake-ups are not available; polling instead", zap.Error(err))
+		return nil
+	}
+	return wakes
+}
+
+// plan takes the finished jobs off the gate and returns what may start.
+func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
+	now := time.Now()
+	for _, j := range r.crew.Done() {
+		r.gate.Leave(&j.pass, now)
+	}
+	if now.Sub(r.swept) > idleEndpoint {
+		r.gate.Forget(r.swept, func(id string) { delete(r.targets, id) })
+		r.swept = now
+	}
+	return r.gate.Plan(now)
+}
+
+// nap returns how long to wait for the next claim when nothing wakes it.
+func (r *run) nap(next, wait time.Duration) time.Duration {
+	nap := r.config.PollInterval
+	for _, d := range []time.Duration{next, wait} {
+		if d > 0 {
+			nap = min(nap, d)
+		}
+	}
+	return nap
+}
+
+// start gives each claimed delivery to the crew, and gives back what the gate
+// does not let in.
+func (r *run) start(claimed []Claimed, stopping bool) {
+	now := time.Now()
+	jobs := make([]job, len(claimed))
+	for n := range claimed {
+		j := &jobs[n]
+		j.Claimed = &claimed[n]
+		if stopping {
+			r.giveBack(j.Claimed, 0)
+			continue
+		}
+		var err error
+		if j.target, err = r.target(j.Endpoint); err != nil {
+			r.giveBack(j.Claimed, misconfigured)
+			continue
+		}
+		e := &j.target.endpoint
+		limit := e.Concurrency
+		if limit == 0 {
+			limit = r.config.EndpointConcurrency
+		}
+		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, now), &j.pass, now) {
+			r.crew.Start(j)
+		} else {
+			r.giveBack(j.Claimed, 0)
+		}
+	}
+}
+
+// giveBack makes a delivery due again after the delay, as if never claimed.
+func (r *run) giveBack(c *Claimed, delay time.Duration) {
+	r.add(c, Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: StatePending, Delay: delay, Pause: c.reopen()})
+}
+
+// reopen returns the Pause of a settlement that says nothing of the endpoint: a
+// claim that was to probe it has moved NotBefore on, which is undone.
+func (c *Claimed) reopen() time.Duration {
+	if c.Endpoint.NotBefore.IsZero() {
+		return 0
+	}
+	return time.Nanosecond
+}
+
+func (r *run) add(c *Claimed, s Settlement) {
+	if err := r.settler.Add(r.storing, settled{s, c}, 0); err != nil {
+		r.lost.Add(1)
+	}
+}
+
+// target returns how to send to the endpoint, from what is remembered if that is
+// still the same.
+func (r *run) target(record *EndpointRecord) (*target, error) {
+	t := r.targets[record.ID]
+	if t != nil && t.made(record) {
+		return t, t.err
+	}
+	old := t
+	t, err := newTarget(r.Dispatcher, record)
+	if err != nil {
+		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
+	}
+	if old != nil {
+		t.breaker = old.breaker
+	}
+	r.targets[record.ID] = t
+	return t, err
+}
+
+// deliver makes the attempt of a job and settles it. The crew's goroutines run
+// it.
+func (r *run) deliver(j *job) {
+	if j.Expired > maxExpired {
+		r.add(j.Claimed, r.outcome(j.target, j.Claimed, r.crashed(j.Claimed, j.target)))
+		return
+	}
+	result := r.attempt(r.sending, j.target, j.Claimed)
+	r.add(j.Claimed, r.outcome(j.target, j.Claimed, result))
+}
+
+// settle stores outcomes, for as long as that takes or until Run gives up, and
+// tells of those that were not stale. The settler's goroutine runs it.
+func (r *run) settle(items []settled) {
+	settlements := make([]Settlement, len(items))
+	for n := range items {
+		settlements[n] = items[n].Settlement
+	}
+	for failures := 0; ; {
+		stale, err := r.store.Settle(r.storing, settlements)
+		r.report(r.storing, "settle", err)
+		if err == nil {
+			r.tell(items, stale)
+			return
+		}
+		failures++
+		select {
+		case <-r.storing.Done():
+			r.lost.Add(int64(len(items)))
+			return
+		case <-time.After(backoffDelay(failures)):
+		}
+		// One record that the store cannot write must not hold up the others,
+		// nor make its own delivery be repeated for ever.
+		if half := len(items) / 2; failures >= 3 && half > 0 {
+			r.settle(items[:half])
+			r.settle(items[half:])
+			return
+		}
+		if a := settlements[0].Attempt; failures >= 6 && a != nil {
+			bare := *a
+			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
+			bare.Truncated = true
+			settlements[0].Attempt = &bare
+		}
+	}
+}
+
+// drain waits for the jobs that are running, cuts them short if they take too
+// long, and stores what is left.
+func (r *run) drain() error {
+	defer r.giveUp()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		r.crew.Close()
+	}()
+	timeout := time.NewTimer(r.config.DrainTimeout)
+	defer timeout.Stop()
+	select {
+	case <-drained:
+	case <-timeout.C:
+		r.cut()
+	}
+	flush := time.AfterFunc(flushTimeout, r.giveUp)
+	defer flush.Stop()
+	<-drained
+	r.settler.Close()
+	r.cut()
+	r.client.CloseIdle()
+	if lost := r.lost.Load(); lost > 0 {
+		return fmt.Errorf("run: %d outcomes could not be stored; those deliveries will be repeated", lost)
+	}
+	return nil
+}
+
+// purge removes what Retention does not keep, until ctx ends.
+func (r *run) purge(ctx context.Context) {
+	purger, ok := capability[Purger](r.store)
+	if !ok || r.config.Retention == 0 {
+		return
+	}
+	every := min(max(r.config.Retention/20, time.Second), time.Hour)
+	for tick := time.NewTicker(every); ; {
+		for removed := 1; removed > 0 && ctx.Err() == nil; {
+			var err error
+			removed, err = purger.Purge(ctx, r.config.Retention, purgeBatch)
+			r.report(ctx, "purge", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+	}
+}
+
+// report logs and tells of the store's failures: once when they begin, once when
+// they end.
+func (d *Dispatcher) report(ctx context.Context, operation string, err error) {
+	switch {
+	case err == nil && d.trouble.Load():
+		if d.trouble.CompareAndSwap(true, false) {
+			d.log.Info("the store works again", zap.String("operation", operation))
+			d.observe(ctx, StoreRecovered{Operation: operation})
+		}
+	case err != nil && ctx.Err() == nil && d.trouble.CompareAndSwap(false, true):
+		d.log.Error("the store fails; retrying", zap.String("operation", operation), zap.Error(err))
+		d.observe(ctx, StoreFailed{Operation: operation, Err: err})
+	}
+}
+
+// backoffDelay is how long to wait after so many failures of the store in a row.
+func backoffDelay(failures int) time.Duration {
+	return min(50*time.Millisecond<<min(failures-1, 10), 5*time.Second)
+}
+
+// target is an endpoint made ready for sending.
+type target struct {
+	record   *EndpointRecord // that it was made of
+	endpoint Endpoint        // with its secrets
+	profile  *Profile
+	url      *url.URL
+	refused  error       // by the network, which may have changed since Register
+	headers  http.Header // the same at every attempt
+	auth     string      // the name of the header that is redacted in the log
+	breaker  *breaker
+	err      error // why it cannot be sent to
+}
+
+// newTarget returns a target with err set, and that error, if the endpoint
+// cannot be sent to as this process is configured.
+func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
+	t := &target{record: record, breaker: new(breaker)}
+	if t.endpoint, t.err = record.endpoint(); t.err != nil {
+		return t, t.err
+	}
+	if t.profile = d.profiles[t.endpoint.Profile]; t.profile == nil {
+		t.err = fmt.Errorf("%w: this process has no profile %q", ErrInvalid, t.endpoint.Profile)
+		return t, t.err
+	}
+	if t.url, t.refused = d.client.CheckURL(t.endpoint.URL); t.refused != nil {
+		t.url = new(url.URL)
+	}
+	t.headers = http.Header{"Content-Type": {t.profile.ContentType}, "User-Agent": {t.profile.UserAgent}}
+	for name, value := range t.endpoint.Headers {
+		t.headers[http.CanonicalHeaderKey(name)] = []string{value}
+	}
+	if name, value := t.endpoint.Auth.header(); name != "" {
+		t.auth = name
+		t.headers[name] = []string{value}
+	}
+	return t, nil
+}
+
+// made reports whether t was made of that record.
+func (t *target) made(r *EndpointRecord) bool {
+	return t.record == r || t.record.Rev == r.Rev && t.record.Disabled == r.Disabled && slices.Equal(t.record.Config, r.Config)
+}
+
+// result is what came of an attempt.
+type result struct {
+	attempt    *Attempt
+	err        error // nil after a success; for operators, Attempt.Error is for the endpoint's owner
+	ours       bool  // the failure says nothing of the endpoint
+	cut        bool  // ended by the shutdown
+	retryAfter time.Duration
+}
+
+// attempt makes one request for a claimed delivery: envelope, headers,
+// signature, POST.
+func (d *Dispatcher) attempt(ctx context.Context, t *target, c *Claimed) result {
+	start := time.Now()
+	a := &Attempt{
+		ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts + 1,
+		StartedAt: start.UTC().Truncate(time.Microsecond), URL: t.endpoint.URL,
+	}
+	if d.config.Observer != nil {
+		d.observe(ctx, AttemptStarted{Delivery: refOf(&c.Delivery), Number: a.Number})
+	}
+	r := result{attempt: a}
+	message, headers, err := t.prepare(c, a)
+	if err != nil {
+		r.err, r.ours = err, true
+		a.Error = err.Error()
+	} else {
+		r.err = d.post(ctx, t, message, headers, &r)
+	}
+	a.Duration = time.Since(start)
+	d.record(ctx, t, c, &r)
+	return r
+}
+
+// prepare builds the body and the headers of an attempt. An error is ours.
+func (t *target) prepare(c *Claimed, a *Attempt) (m Message, h http.Header, err error) {
+	e := c.Event
+	m = Message{
+		ID: e.ID, DeliveryID: c.Delivery.ID, EventType: e.Type, Tenant: e.Tenant, URL: t.endpoint.URL,
+		Attempt: a.Number, EventTime: e.Time, Timestamp: a.StartedAt,
+	}
+	if m.Body, err = t.profile.body(e); err != nil {
+		return m, nil, err
+	}
+	a.BodySHA256 = sha256.Sum256(m.Body)
+	h = make(http.Header, len(t.headers)+4)
+	maps.Copy(h, t.headers)
+	if err := t.profile.addHeaders(h, m, t); err != nil {
+		return m, nil, err
+	}
+	a.RequestHeaders, err = sign(t.profile.Signer, h, m, validSecrets(t.endpoint.Secrets, a.StartedAt))
+	if err != nil {
+		return m, nil, fmt.Errorf("sign: %w", err)
+	}
+	if t.auth != "" {
+		a.RequestHeaders = maps.Clone(a.RequestHeaders)
+		a.RequestHeaders[t.auth] = []string{redacted}
+	}
+	return m, h, nil
+}
+
+// body builds the request body of an event.
+func (p *Profile) body(e *EventRecord) (body []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("envelope panicked: %v", r)
+		}
+	}()
+	body, err = p.Envelope(e.event())
+	if err != nil {
+		return nil, fmt.Errorf("envelope: %w", err)
+	}
+	return body, nil
+}
+
+// addHeaders adds what Profile.Headers returns.
+func (p *Profile) addHeaders(h http.Header, m Message, t *target) (err error) {
+	if p.Headers == nil {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("profile headers panicked: %v", r)
+		}
+	}()
+	for name, values := range p.Headers(m) {
+		name = http.CanonicalHeaderKey(name)
+		if reservedHeader(name) || name == t.auth || slices.Contains(signatureHeaders(p.Signer), name) {
+			return fmt.Errorf("profile headers: %w: the name %s is reserved", ErrInvalid, name)
+		}
+		h[name] = values
+	}
+	return nil
+}
+
+// post sends the request and classifies the response.
+func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Header, r *result) error {
+	within, cancel := context.WithTimeout(ctx, t.profile.Timeout)
+	defer cancel()
+	if t.refused != nil {
+		r.attempt.Error = "connection failed"
+		return t.refused
+	}
+	response, err := d.client.Post(within, t.url, h, m.Body)
+	if err != nil {
+		if r.cut = ctx.Err() != nil; r.cut {
+			r.attempt.Error = "cut short by a shutdown of the sender"
+			return ctx.Err()
+		}
+		r.attempt.Error = err.Error()
+		return err
+	}
+	a := r.attempt
+	a.StatusCode, a.ResponseHeaders = response.StatusCode, response.Header
+	a.ResponseBody, a.Truncated = response.Body, response.Truncated
+	if a.StatusCode >= 200 && a.StatusCode <= 299 {
+		return nil
+	}
+	switch a.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		r.retryAfter = parseRetryAfter(response.Header, time.Now())
+	}
+	a.Error = "status " + strconv.Itoa(a.StatusCode)
+	return errors.New(a.Error)
+}
+
+// record logs an attempt and tells of it.
+func (d *Dispatcher) record(ctx context.Context, t *target, c *Claimed, r *result) {
+	a := r.attempt
+	blocked := errors.Is(r.err, wire.ErrBlocked)
+	level := zap.DebugLevel
+	if blocked || r.ours {
+		level = zap.WarnLevel
+	}
+	if entry := d.log.Check(level, "attempt"); entry != nil {
+		fields := []zap.Field{
+			zap.String("delivery", a.DeliveryID), zap.String("event", c.Event.ID), zap.String("endpoint", t.record.ID),
+			zap.String("url", withoutQuery(t.url)), zap.Int("number", a.Number), zap.Int("status", a.StatusCode), zap.Duration("duration", a.Duration),
+		}
+		if r.err != nil {
+			fields = append(fields, zap.NamedError("error", operatorError(r.err)))
+		}
+		entry.Write(fields...)
+	}
+	if d.config.Observer != nil {
+		d.observe(ctx, AttemptFinished{
+			Delivery: refOf(&c.Delivery), Number: a.Number, StatusCode: a.StatusCode, Duration: a.Duration,
+			Success: r.err == nil, Blocked: blocked, CutShort: r.cut,
+		})
+	}
+}
+
+// operatorError returns the cause of an error whose own text is made for the
+// endpoint's owner.
+func operatorError(err error) error {
+	if e, ok := errors.AsType[*wire.Error](err); ok && e.Unwrap() != nil {
+		return e.Unwrap()
+	}
+	return err
+}
+
+// withoutQuery returns the part of a URL that may be logged.
+func withoutQuery(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+
+// crashed is the result for a delivery during whose attempts the process has
+// ended again and again: it is not sent once more.
+func (r *run) crashed(c *Claimed, t *target) result {
+	err := fmt.Errorf("the sender's process ended during this attempt, %d times", c.Expired)
+	res := result{err: err, ours: true, attempt: &Attempt{
+		ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts + 1,
+		StartedAt: time.Now().UTC().Truncate(time.Microsecond), URL: t.endpoint.URL, Error: err.Error(),
+	}}
+	r.record(r.sending, t, c, &res)
+	return res
+}
+
+// tell logs and tells of the outcomes that the store took.
+func (r *run) tell(items []settled, stale []string) {
+	for n := range items {
+		s, c := &items[n].Settlement, items[n].claimed
+		if len(stale) > 0 && slices.Contains(stale, s.DeliveryID) {
+			r.log.Warn("an outcome came too late: the lease had run out, or the endpoint is gone", zap.String("delivery", s.DeliveryID))
+			continue
+		}
+		switch s.State {
+		case StateDelivered:
+			if r.config.Observer != nil {
+				r.observe(r.storing, DeliveryDelivered{Delivery: refOf(&c.Delivery), Attempts: s.Attempt.Number})
+			}
+		case StateExhausted:
+			r.log.Warn("a delivery was given up", zap.String("delivery", s.DeliveryID), zap.String("endpoint", c.Delivery.EndpointID), zap.Int("attempts", s.Attempt.Number))
+			r.observe(r.storing, DeliveryExhausted{Delivery: refOf(&c.Delivery), Attempts: s.Attempt.Number})
+		}
+		if s.Disable != "" {
+			r.tellDisabled(c, s.Disable)
+		}
+	}
+}
+
+// tellDisabled tells that an outcome disabled its endpoint, if it is the one
+// that did.
+func (r *run) tellDisabled(c *Claimed, reason string) {
+	e, err := r.store.GetEndpoint(r.storing, c.Endpoint.ID)
+	if err != nil || !e.Disabled || e.DisabledReason != reason {
+		return
+	}
+	if t := r.disabled[e.ID]; t == e.Rev {
+		return
+	}
+	r.disabled[e.ID] = e.Rev
+	r.log.Warn("an endpoint was disabled", zap.String("endpoint", e.ID), zap.String("reason", reason))
+	r.observe(r.storing, EndpointDisabled{EndpointID: e.ID, Tenant: e.Tenant, Reason: reason, Automatic: true})
+}
+
+// Observer is told what happens. Observe is called synchronously, concurrently
+// and often: it must not block. A panic in it is logged and nothing else.
+type Observer interface {
+	Observe(ctx context.Context, n Notice)
+}
+
+// ObserverFunc is a function that is an [Observer].
+type ObserverFunc func(ctx context.Context, n Notice)
+
+// Observe implements [Observer].
+func (f ObserverFunc) Observe(ctx context.Context, n Notice) { f(ctx, n) }
+
+// Notice is one of the structs below that are named so: switch on the type.
+// Notices carry IDs, never payloads or secrets. More may be added.
+type Notice interface{ notice() }
+
+// DeliveryRef names a delivery in a [Notice].
+type DeliveryRef struct {
+	ID, EventID, EventType, EventTenant string
+	EndpointID, Tenant                  string // Tenant is the endpoint's
+	Origin                              Origin
+}
+
+// The notices of publishing and delivering.
+type (
+	// EventPublished follows every successful Publish.
+	EventPublished struct {
+		EventID, EventType, Tenant string
+		Deliveries                 int
+		Duplicate                  bool
+	}
+	// AttemptStarted precedes a request.
+	AttemptStarted struct {
+		Delivery DeliveryRef
+		Number   int
+	}
+	// AttemptFinished follows a request.
+	AttemptFinished struct {
+		Delivery   DeliveryRef
+		Number     int
+		StatusCode int // 0 when no response came
+		Duration   time.Duration
+		Success    bool
+		Blocked    bool // the address is not allowed; see Network
+		CutShort   bool // by the shutdown: it does not count
+	}
+	// DeliveryDelivered follows the outcome once it is stored.
+	DeliveryDelivered struct {
+		Delivery DeliveryRef
+		Attempts int
+	}
+	// DeliveryExhausted follows the outcome once it is stored.
+	DeliveryExhausted struct {
+		Delivery DeliveryRef
+		Attempts int
+	}
+	// StoreFailed says that the store fails; once, until StoreRecovered.
+	StoreFailed struct {
+		Operation string // claim, settle or purge
+		Err       error
+	}
+	// StoreRecovered says that the store works again.
+	StoreRecovered struct{ Operation string }
+)
+
+// The notices of management calls. Actor is that of [WithActor].
+type (
+	// EndpointRegistered follows View.Register.
+	EndpointRegistered struct{ EndpointID, Tenant, Actor string }
+	// EndpointUpdated follows View.Update.
+	EndpointUpdated struct{ EndpointID, Tenant, Actor string }
+	// EndpointUnregistered follows View.Unregister.
+	EndpointUnregistered struct{ EndpointID, Tenant, Actor string }
+	// EndpointEnabled follows View.Enable.
+	EndpointEnabled struct{ EndpointID, Tenant, Actor string }
+	// EndpointDisabled follows View.Disable, and the library's own disabling,
+	// which is Automatic and has no Actor.
+	EndpointDisabled struct {
+		EndpointID, Tenant, Actor, Reason string
+		Automatic                         bool
+	}
+	// SecretsRevealed follows View.Reveal.
+	SecretsRevealed struct{ EndpointID, Tenant, Actor string }
+	// SecretRotated follows View.RotateSecret.
+	SecretRotated struct {
+		EndpointID, Tenant, Actor string
+		Overlap                   time.Duration
+	}
+	// TestSent follows View.SendTest.
+	TestSent struct {
+		Delivery DeliveryRef
+		Actor    string
+	}
+	// DeliveryResent follows View.Resend.
+	DeliveryResent struct {
+		Delivery   DeliveryRef // the new one
+		DeliveryID string      // the old one
+		Actor      string
+	}
+	// DeliveriesReplayed follows a View.Replay that is no dry run.
+	DeliveriesReplayed struct {
+		EndpointID, Tenant, Actor string // Tenant is that of the view's scope
+		Created                   int
+	}
+)
+
+func (EventPublished) notice()       {}
+func (AttemptStarted) notice()       {}
+func (AttemptFinished) notice()      {}
+func (DeliveryDelivered) notice()    {}
+func (DeliveryExhausted) notice()    {}
+func (StoreFailed) notice()          {}
+func (StoreRecovered) notice()       {}
+func (EndpointRegistered) notice()   {}
+func (EndpointUpdated) notice()      {}
+func (EndpointUnregistered) notice() {}
+func (EndpointEnabled) notice()      {}
+func (EndpointDisabled) notice()     {}
+func (SecretsRevealed) notice()      {}
+func (SecretRotated) notice()        {}
+func (TestSent) notice()             {}
+func (DeliveryResent) notice()       {}
+func (DeliveriesReplayed) notice()   {}
+
+// observe tells the Observer, if there is one.
+func (d *Dispatcher) observe(ctx context.Context, n Notice) {
+	if d.config.Observer == nil {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			d.log.Error("the observer panicked", zap.String("notice", fmt.Sprintf("%T", n)), zap.Any("panic", r))
+		}
+	}()
+	d.config.Observer.Observe(ctx, n)
+}
+
+func refOf(d *Delivery) DeliveryRef {
+	return DeliveryRef{
+		ID: d.ID, EventID: d.EventID, EventType: d.EventType, EventTenant: d.EventTenant,
+		EndpointID: d.EndpointID, Tenant: d.Tenant, Origin: d.Origin,
+	}
+}
+
+type actorKey struct{}
+
+// WithActor returns a context that says who acts: the CreatedBy of endpoints
+// that are registered under it, and the Actor of the notices of management
+// calls.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+func actorOf(ctx context.Context) string {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	return actor
+}
+
+// NewLogger returns a logger that writes to a slog.Handler, for [Config].Logger.
+func NewLogger(h slog.Handler) *zap.Logger { return zap.New(slogcore.New(h)) }
