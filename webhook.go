@@ -1,3 +1,94 @@
+// Package webhook sends an application's webhooks to its customers: endpoints
+// are registered, events are published from business code, and every endpoint
+// that subscribes to an event receives a signed HTTP POST, at least once,
+// whatever crashes in between.
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"os/signal"
+//		"syscall"
+//
+//		"github.com/outhook/webhook"
+//	)
+//
+//	func main() {
+//		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+//		defer stop()
+//
+//		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		e, err := d.Register(ctx, webhook.Endpoint{
+//			URL:    "https://customer.example/webhooks",
+//			Tenant: "acme",
+//			Events: []string{"document.*"},
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		log.Println("the customer verifies with", e.Secrets[0].Value)
+//
+//		_, err = d.Publish(ctx, webhook.Event{
+//			Type:   "document.completed",
+//			Tenant: "acme",
+//			Data:   map[string]any{"id": "doc_1", "pages": 3},
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		if err := d.Run(ctx); err != nil { // delivers until SIGTERM, then drains
+//			log.Fatal(err)
+//		}
+//	}
+//
+// # Events and endpoints
+//
+// An [Event] has a type, a tenant and data. [Dispatcher.Publish] stores it
+// together with one [Delivery] for each [Endpoint] whose patterns match its type
+// and whose tenant it is: in one atomic step, so that an accepted event is never
+// lost and never half fanned out. Its ID is the message ID that receivers
+// deduplicate by, the same over all endpoints and attempts; publishing the same
+// ID or Key again is a no-op.
+//
+// Tenants are paths: an endpoint of "acme" receives what happens in "acme" and in
+// "acme/legal". [Dispatcher.Tenant] returns a [View] that manages and sees what
+// lies within one tenant; the Dispatcher itself is the operator's, who sees all.
+//
+// # Wire format
+//
+// A [Profile] is what a product promises to its receivers: how the body is built
+// ([Envelope]) and signed ([Signer]), further headers, the timeout, and when a
+// failed delivery is attempted again ([RetryPolicy]). The default is Standard
+// Webhooks. What is signed is what is sent: the body is built once for an attempt,
+// and the signature's headers are written last.
+//
+// # Delivery
+//
+// [Dispatcher.Run] claims due deliveries, makes one [Attempt] each, and settles
+// them: delivered after a 2xx response, otherwise pending until the policy's next
+// attempt, or exhausted when there is none. Any number of Dispatchers, in any
+// number of processes, may run on one [Store]. A claim is a lease: what a process
+// that died had claimed is due again when the lease ends, and what a stalled one
+// reports too late is refused.
+//
+// A receiver's code must expect the same message more than once, and messages out
+// of order (but see [Endpoint].Ordered).
+//
+// Requests go to public addresses by HTTPS only, unless [Network] says otherwise;
+// redirects are not followed. Each endpoint has its own bounds ([Endpoint].Concurrency,
+// RateLimit), slow ones share at most half of [Config].Concurrency, and one that
+// fails for delivery after delivery is left alone and probed now and then, so that
+// no endpoint holds up another.
+//
+// # Stores
+//
+// [MemoryStore] forgets with the process. A [Store] for the database that the
+// application has makes deliveries outlive it; its contract is plain data, and
+// package storetest checks any implementation.
 package webhook
 
 import (
