@@ -131,6 +131,9 @@ const (
 	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
 	flushTimeout     = 10 * time.Second
 	purgeBatch       = 1000
+	// batchPatience is how long free places wait for others, so that a claim
+	// takes more.
+	batchPatience = 5 * time.Millisecond
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -146,7 +149,9 @@ type Dispatcher struct {
 	log      *zap.Logger
 	wake     chan struct{}
 	running  atomic.Bool
-	trouble  atomic.Bool // the store failed last time
+
+	mu      sync.Mutex
+	trouble map[string]bool // operations in which the store failed last time
 }
 
 // NewDispatcher returns a Dispatcher on the store. It checks the whole Config
@@ -157,7 +162,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("new dispatcher: %w: store is nil; NewMemoryStore() makes one", ErrInvalid)
 	}
 	config.fill()
-	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
+	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1), trouble: make(map[string]bool)}
 	d.View = &View{d: d, scope: Scope{All: true}}
 	d.profiles = map[string]*Profile{"": &d.config.Profile}
 	for name, p := range config.Profiles {
@@ -495,11 +500,13 @@ func (r *run) dispatch(ctx context.Context) {
 		free, room, wait := r.plan()
 		// Under load, claim in batches rather than whenever a request ends.
 		if least := max(1, r.config.Concurrency/8); free == 0 || busy && free < least {
+			timer.Reset(batchPatience)
 			select {
-			case <-r.crew.Freed(least - free):
+			case <-r.crew.Freed(max(1, least-free)):
+			case <-timer.C:
 			case <-ctx.Done():
 			}
-			busy = false
+			busy = free == 0
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
@@ -732,16 +739,21 @@ func (r *run) purge(ctx context.Context) {
 	}
 }
 
-// report logs and tells of the store's failures: once when they begin, once when
-// they end.
+// report logs and tells of the store's failures in an operation: once when they
+// begin, once when they end.
 func (d *Dispatcher) report(ctx context.Context, operation string, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
+	d.mu.Lock()
+	was := d.trouble[operation]
+	d.trouble[operation] = err != nil
+	d.mu.Unlock()
 	switch {
-	case err == nil && d.trouble.Load():
-		if d.trouble.CompareAndSwap(true, false) {
-			d.log.Info("the store works again", zap.String("operation", operation))
-			d.observe(ctx, StoreRecovered{Operation: operation})
-		}
-	case err != nil && ctx.Err() == nil && d.trouble.CompareAndSwap(false, true):
+	case err == nil && was:
+		d.log.Info("the store works again", zap.String("operation", operation))
+		d.observe(ctx, StoreRecovered{Operation: operation})
+	case err != nil && !was:
 		d.log.Error("the store fails; retrying", zap.String("operation", operation), zap.Error(err))
 		d.observe(ctx, StoreFailed{Operation: operation, Err: err})
 	}

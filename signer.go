@@ -1,40 +1,88 @@
 package webhook
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ErrBadSignature says that a request's signature is missing, malformed, stale
 // or does not match. The text says which.
 var ErrBadSignature = errors.New("bad signature")
 
-const redacted = "[redacted]"
-
 // Secret is a signing secret or a credential. It prints as [redacted] under
-// every verb of fmt, in zap, slog, JSON and text encodings; only Value holds it.
+// every verb of fmt that may be used with it, in zap, slog, JSON and text
+// encodings; only Value holds it.
+//
+// Two things are beyond its reach, because fmt then asks no method: %p and %w,
+// which go vet refuses for a Secret, and a Secret, or an [Endpoint], that sits
+// in an unexported field of a struct that is printed as a whole.
 type Secret struct {
 	Value string
 	// ExpiresAt is until when an older secret still signs; zero: no end.
 	ExpiresAt time.Time
 }
 
-// Format implements [fmt.Formatter]: every verb prints [redacted].
+// The prefixes by which Standard Webhooks tells keys apart (section "Signature
+// scheme").
+const (
+	macPrefix     = "whsec_" // symmetric: HMAC-SHA256
+	signingPrefix = "whsk_"  // ed25519, private
+	publicPrefix  = "whpk_"  // ed25519, public
+)
+
+// NewSecret returns a new symmetric secret: "whsec_" and 32 random bytes in
+// base64. It suits every scheme of this package.
+func NewSecret() Secret {
+	return Secret{Value: macPrefix + base64.StdEncoding.EncodeToString(randomBytes())}
+}
+
+// NewSigningKey returns a new ed25519 key for [StandardWebhooks]: "whsk_" and
+// the 64 bytes of its seed and its public key in base64. Customers verify with
+// its [PublicKey] and cannot sign.
+func NewSigningKey() Secret {
+	key := ed25519.NewKeyFromSeed(randomBytes())
+	return Secret{Value: signingPrefix + base64.StdEncoding.EncodeToString(key)}
+}
+
+func randomBytes() []byte {
+	b := make([]byte, 32)
+	rand.Read(b) // never fails
+	return b
+}
+
+// PublicKey returns the public half of a "whsk_" secret, to give to customers:
+// "whpk_" and its 32 bytes in base64. [StandardWebhooks.Verify] takes it as a
+// secret. For any other secret the error is [ErrInvalid].
+func PublicKey(s Secret) (string, error) {
+	key, err := parseKey(s.Value)
+	if err != nil {
+		return "", fmt.Errorf("public key: %w", err)
+	}
+	if key.private == nil {
+		return "", fmt.Errorf("public key: %w secret: only one with the prefix %s has it", ErrInvalid, signingPrefix)
+	}
+	return publicPrefix + base64.StdEncoding.EncodeToString(key.public), nil
+}
+
+// redacted is what stands for a secret wherever it might be seen.
+const redacted = "[redacted]"
+
+// Format implements [fmt.Formatter].
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // String returns "[redacted]".
@@ -46,47 +94,14 @@ func (Secret) GoString() string { return redacted }
 // LogValue implements [slog.LogValuer].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalJSON implements [json.Marshaler].
-func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
-
-// MarshalText implements [encoding.TextMarshaler].
+// MarshalText returns "[redacted]".
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// The prefixes of the serialized secrets of Standard Webhooks.
-const (
-	symmetricPrefix = "whsec_"
-	privatePrefix   = "whsk_"
-	publicPrefix    = "whpk_"
-)
+// MarshalJSON returns "[redacted]" as a JSON string.
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
-// NewSecret returns a new symmetric secret: "whsec_" and 32 random bytes in
-// base64.
-func NewSecret() Secret {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	return Secret{Value: symmetricPrefix + base64.StdEncoding.EncodeToString(key)}
-}
-
-// NewSigningKey returns a new private key for asymmetric signatures: "whsk_" and
-// an ed25519 seed with its public key in base64. [PublicKey] returns what the
-// receiver needs.
-func NewSigningKey() Secret {
-	_, key, _ := ed25519.GenerateKey(nil) // never fails with crypto/rand
-	return Secret{Value: privatePrefix + base64.StdEncoding.EncodeToString(key)}
-}
-
-// PublicKey returns the public half of a "whsk_" secret, as "whpk_" and base64,
-// which a receiver verifies with. [ErrInvalid] for any other secret.
-func PublicKey(s Secret) (string, error) {
-	key, err := parseKey(s.Value)
-	if err != nil {
-		return "", err
-	}
-	if key.private == nil {
-		return "", fmt.Errorf("public key: %w: the secret is not a %s one", ErrInvalid, privatePrefix)
-	}
-	return publicPrefix + base64.StdEncoding.EncodeToString(key.public), nil
-}
+// validAt reports whether the secret still signs.
+func (s Secret) validAt(t time.Time) bool { return s.ExpiresAt.IsZero() || t.Before(s.ExpiresAt) }
 
 // Message is what a [Signer] signs: one attempt of one delivery.
 type Message struct {
@@ -107,10 +122,13 @@ type Message struct {
 //
 // Optional methods, found by type assertion, say what the scheme needs:
 //
-//	NewSecret() Secret          // Register generates a secret with it when none is given; zero: none is needed
-//	CheckSecret(Secret) error   // Register, Update and RotateSecret refuse what it refuses
-//	SignatureHeaders() []string // the names that nothing else may set
-//	SingleSecret() bool         // true: one secret at a time, no overlap when rotating
+//	NewSecret() Secret               // Register generates a secret with it when none is given; a zero Secret: none is needed
+//	CheckSecret(Secret) error        // Register, Update and RotateSecret refuse what it refuses
+//	SignatureHeaders() []string      // names that an endpoint's Headers must not use
+//	SingleSecret() bool              // true: one secret at a time, no overlap when rotating
+//
+// An error of Sign or CheckSecret is shown to the endpoint's owner and must not
+// quote a secret.
 //
 // Headers that a Signer other than those of this package sets are redacted in
 // the log of attempts.
@@ -118,150 +136,380 @@ type Signer interface {
 	Sign(h http.Header, m Message, secrets []Secret) error
 }
 
-// SecretHeader sends the secret itself in the header Name. Without a secret,
-// Sign fails, or with Optional sends no such header; Register then generates no
-// secret.
-type SecretHeader struct {
-	Name     string
-	Optional bool
+// StandardWebhooks is the scheme of the Standard Webhooks specification, 1.0.0.
+// It sends the message ID, the time of the attempt in Unix seconds and the
+// signatures in three headers, webhook-id, webhook-timestamp and
+// webhook-signature, and signs "id.timestamp.body" with every valid secret: with
+// HMAC-SHA256 ("v1") or, if the secret is a signing key, ed25519 ("v1a").
+//
+// A secret is "whsec_" and 24 to 64 bytes, or "whsk_" and the 32 bytes of an
+// ed25519 seed or the 64 of seed and public key, in standard base64 with
+// padding (RFC 4648, section 4). Without a prefix it is read as "whsec_".
+type StandardWebhooks struct {
+	// Prefix is what the headers' names begin with. Defaults to "webhook-".
+	Prefix string
 }
 
-// Sign implements [Signer].
-func (s SecretHeader) Sign(h http.Header, _ Message, secrets []Secret) error {
-	if len(secrets) == 0 {
-		return noSecret(s.Optional)
+// Svix is [StandardWebhooks] with the headers svix-id, svix-timestamp and
+// svix-signature, for receivers that verify with Svix's libraries.
+func Svix() StandardWebhooks { return StandardWebhooks{Prefix: "svix-"} }
+
+// Sign implements [Signer]. An m.ID that is empty or contains ".", no secret,
+// or one that CheckSecret refuses, is [ErrInvalid].
+func (s StandardWebhooks) Sign(h http.Header, m Message, secrets []Secret) error {
+	if !validMessageID(m.ID) {
+		return fmt.Errorf(`%w message ID: it is empty or contains "."`, ErrInvalid)
 	}
-	h[http.CanonicalHeaderKey(s.Name)] = []string{secrets[0].Value}
+	if len(secrets) == 0 {
+		return errNoSecret
+	}
+	timestamp := strconv.FormatInt(m.Timestamp.Unix(), 10)
+	content := newContent(m.ID, timestamp, m.Body)
+	signature := make([]byte, 0, len(secrets)*len(" v1,")+len(secrets)*base64.StdEncoding.EncodedLen(sha256.Size))
+	for i, secret := range secrets {
+		key, err := parsePrivateKey(secret.Value)
+		if err != nil {
+			return fmt.Errorf("Secrets[%d]: %w", i, err)
+		}
+		if i > 0 {
+			signature = append(signature, ' ')
+		}
+		signature = content.appendSignature(signature, key)
+	}
+	idName, timestampName, signatureName := s.headers()
+	values := []string{m.ID, timestamp, string(signature)}
+	h[idName], h[timestampName], h[signatureName] = values[0:1:1], values[1:2:2], values[2:3:3]
 	return nil
 }
 
-// Verify checks that the header holds one of the secrets; otherwise the error
-// matches [ErrBadSignature]. It takes constant time for secrets of one length.
-// ExpiresAt is not looked at.
-func (s SecretHeader) Verify(h http.Header, secrets []Secret) error {
-	got, err := onlyValue(h, s.Name)
+// tolerance is how far a timestamp may be from the receiver's clock.
+const tolerance = 5 * time.Minute
+
+// maxSignatures bounds the work that a request can cause before it is known to
+// be genuine.
+const maxSignatures = 32
+
+// Verify checks the request that h and body, the bytes as received, make up. It
+// returns nil if one of its signatures is right for one of the secrets, and
+// otherwise an error that matches [ErrBadSignature]: a header is missing, there
+// more than once or malformed; the timestamp is more than 5 minutes from now,
+// either way; no signature matches.
+//
+// secrets are those of [StandardWebhooks] and "whpk_" public keys. One whose
+// ExpiresAt has passed at now does not count; one that is malformed is an error
+// that matches [ErrInvalid] as well. Signatures are compared in constant time.
+//
+// A request can be replayed while its timestamp is fresh: a receiver should
+// remember the IDs of the last five minutes.
+func (s StandardWebhooks) Verify(h http.Header, body []byte, secrets []Secret, now time.Time) error {
+	idName, timestampName, signatureName := s.headers()
+	id, err := headerValue(h, idName)
 	if err != nil {
 		return err
 	}
-	for _, secret := range secrets {
-		if secret.Value != "" && subtle.ConstantTimeCompare([]byte(got), []byte(secret.Value)) == 1 {
+	if !validMessageID(id) {
+		return fmt.Errorf(`%w: %s contains "."`, ErrBadSignature, idName)
+	}
+	timestamp, err := headerValue(h, timestampName)
+	if err != nil {
+		return err
+	}
+	if err := checkTimestamp(timestampName, timestamp, now); err != nil {
+		return err
+	}
+	signature, err := headerValue(h, signatureName)
+	if err != nil {
+		return err
+	}
+	if strings.Count(signature, " ") >= maxSignatures {
+		return fmt.Errorf("%w: %s holds more than %d signatures", ErrBadSignature, signatureName, maxSignatures)
+	}
+	signatures := strings.Split(signature, " ")
+	if !slices.ContainsFunc(signatures, func(s string) bool { return strings.HasPrefix(s, "v1,") || strings.HasPrefix(s, "v1a,") }) {
+		return fmt.Errorf("%w: %s holds no signature of the versions v1 and v1a", ErrBadSignature, signatureName)
+	}
+	content := newContent(id, timestamp, body)
+	valid := false
+	for i, secret := range secrets {
+		if !secret.validAt(now) {
+			continue
+		}
+		key, err := parseKey(secret.Value)
+		if err != nil {
+			return fmt.Errorf("%w: secrets[%d]: %w", ErrBadSignature, i, err)
+		}
+		if content.signedBy(key, signatures) {
 			return nil
 		}
+		valid = true
 	}
-	return mismatch()
+	if !valid {
+		return fmt.Errorf("%w: there is no valid secret to verify with", ErrBadSignature)
+	}
+	return errNoMatch
 }
 
-// NewSecret returns a secret for Register, or none with Optional.
-func (s SecretHeader) NewSecret() Secret { return newUnless(s.Optional) }
+// NewSecret is the function [NewSecret].
+func (StandardWebhooks) NewSecret() Secret { return NewSecret() }
 
-// CheckSecret refuses what cannot be the value of a header.
-func (s SecretHeader) CheckSecret(secret Secret) error {
-	if secret.Value == "" {
-		return fmt.Errorf("%w: it is empty", ErrInvalid)
-	}
-	return checkHeaderValue(secret.Value)
+// CheckSecret returns [ErrInvalid] unless the scheme can sign with the secret.
+func (StandardWebhooks) CheckSecret(secret Secret) error {
+	_, err := parsePrivateKey(secret.Value)
+	return err
 }
 
-// SignatureHeaders returns s.Name.
-func (s SecretHeader) SignatureHeaders() []string { return []string{s.Name} }
+// SignatureHeaders returns the names of the three headers.
+func (s StandardWebhooks) SignatureHeaders() []string {
+	id, timestamp, signature := s.headers()
+	return []string{id, timestamp, signature}
+}
 
-// SingleSecret returns true.
-func (SecretHeader) SingleSecret() bool { return true }
+func (s StandardWebhooks) validate() error { return checkHeaderName("Prefix", s.Prefix+"id") }
 
-func (s SecretHeader) validate() error { return checkHeaderName("Name", s.Name) }
+func (s StandardWebhooks) headers() (id, timestamp, signature string) {
+	switch s.Prefix {
+	case "", "webhook-":
+		return "Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"
+	case "svix-":
+		return "Svix-Id", "Svix-Timestamp", "Svix-Signature"
+	}
+	return http.CanonicalHeaderKey(s.Prefix + "id"), http.CanonicalHeaderKey(s.Prefix + "timestamp"), http.CanonicalHeaderKey(s.Prefix + "signature")
+}
 
-// Encoding is how a signature is written.
+// validMessageID: with a "." in it, one signature would fit two requests, "a.1"
+// at 2 and "a" at 1 with a body that begins with "2.".
+func validMessageID(id string) bool { return id != "" && !strings.Contains(id, ".") }
+
+// checkTimestamp returns ErrBadSignature unless value is a time in Unix seconds,
+// as Sign writes it, within tolerance of now.
+func checkTimestamp(name, value string, now time.Time) error {
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	// 12 digits reach to the year 33658; far beyond, time.Unix wraps around.
+	if err != nil || len(value) > 12 || strconv.FormatInt(seconds, 10) != value {
+		return fmt.Errorf("%w: %s is not a time in Unix seconds", ErrBadSignature, name)
+	}
+	switch age := now.Sub(time.Unix(seconds, 0)); {
+	case age > tolerance:
+		return fmt.Errorf("%w: %s is stale, more than %v ago", ErrBadSignature, name, tolerance)
+	case age < -tolerance:
+		return fmt.Errorf("%w: %s is more than %v in the future", ErrBadSignature, name, tolerance)
+	}
+	return nil
+}
+
+// standardKey is a secret of Standard Webhooks, decoded: mac, or public with or
+// without private.
+type standardKey struct {
+	mac     []byte
+	private ed25519.PrivateKey
+	public  ed25519.PublicKey
+}
+
+// parsePrivateKey decodes a secret that can sign.
+func parsePrivateKey(value string) (standardKey, error) {
+	key, err := parseKey(value)
+	if err == nil && key.mac == nil && key.private == nil {
+		err = fmt.Errorf("%w secret: a public key (%s) cannot sign", ErrInvalid, publicPrefix)
+	}
+	return key, err
+}
+
+// parseKey decodes a secret. Its errors match ErrInvalid and contain nothing of
+// the secret.
+func parseKey(value string) (standardKey, error) {
+	prefix, encoded := macPrefix, value
+	if i := strings.IndexByte(value, '_') + 1; i > 0 {
+		prefix, encoded = value[:i], value[i:]
+	}
+	raw, ok := decodeBase64(encoded)
+	switch n := len(raw); {
+	case prefix != macPrefix && prefix != signingPrefix && prefix != publicPrefix:
+		return standardKey{}, fmt.Errorf("%w secret: want the prefix %s or %s", ErrInvalid, macPrefix, signingPrefix)
+	case !ok:
+		return standardKey{}, fmt.Errorf("%w secret: what follows %s is not standard base64 with padding", ErrInvalid, prefix)
+	case prefix == macPrefix:
+		if n < 24 || n > 64 {
+			return standardKey{}, fmt.Errorf("%w secret: %s is followed by %d bytes, want 24 to 64", ErrInvalid, prefix, n)
+		}
+		return standardKey{mac: raw}, nil
+	case prefix == publicPrefix:
+		if n != ed25519.PublicKeySize {
+			return standardKey{}, fmt.Errorf("%w secret: %s is followed by %d bytes, want %d", ErrInvalid, prefix, n, ed25519.PublicKeySize)
+		}
+		return standardKey{public: raw}, nil
+	case n != ed25519.SeedSize && n != ed25519.PrivateKeySize:
+		return standardKey{}, fmt.Errorf("%w secret: %s is followed by %d bytes, want %d or %d", ErrInvalid, prefix, n, ed25519.SeedSize, ed25519.PrivateKeySize)
+	}
+	// Signing with a public half that is not the seed's gives the seed away.
+	private := ed25519.NewKeyFromSeed(raw[:ed25519.SeedSize])
+	if len(raw) == ed25519.PrivateKeySize && !hmac.Equal(raw, private) {
+		return standardKey{}, fmt.Errorf("%w secret: the public key in it is not that of its seed", ErrInvalid)
+	}
+	return standardKey{private: private, public: private.Public().(ed25519.PublicKey)}, nil
+}
+
+// standardContent is what Standard Webhooks signs, "id.timestamp.body", in two
+// parts: an HMAC takes them as they are, without a copy of the body.
+type standardContent struct {
+	head, body []byte
+	joined     []byte // both, once ed25519 needed it
+	sum        [sha256.Size]byte
+}
+
+func newContent(id, timestamp string, body []byte) *standardContent {
+	head := make([]byte, 0, len(id)+len(timestamp)+2)
+	head = append(append(head, id...), '.')
+	head = append(append(head, timestamp...), '.')
+	return &standardContent{head: head, body: body}
+}
+
+// appendSignature appends the signature of the content, with its version, to b.
+func (c *standardContent) appendSignature(b []byte, key standardKey) []byte {
+	if key.private != nil {
+		return base64.StdEncoding.AppendEncode(append(b, "v1a,"...), ed25519.Sign(key.private, c.whole()))
+	}
+	mac := hmac.New(sha256.New, key.mac)
+	mac.Write(c.head)
+	mac.Write(c.body)
+	return base64.StdEncoding.AppendEncode(append(b, "v1,"...), mac.Sum(c.sum[:0]))
+}
+
+// signedBy reports whether one of the signatures is the key's.
+func (c *standardContent) signedBy(key standardKey, signatures []string) bool {
+	if key.public == nil {
+		want := c.appendSignature(nil, key)
+		return slices.ContainsFunc(signatures, func(s string) bool { return hmac.Equal([]byte(s), want) })
+	}
+	return slices.ContainsFunc(signatures, func(s string) bool {
+		encoded, ok := strings.CutPrefix(s, "v1a,")
+		if !ok {
+			return false
+		}
+		signature, ok := decodeBase64(encoded)
+		return ok && ed25519.Verify(key.public, c.whole(), signature)
+	})
+}
+
+func (c *standardContent) whole() []byte {
+	if c.joined == nil {
+		c.joined = slices.Concat(c.head, c.body)
+	}
+	return c.joined
+}
+
+// HMAC sends an HMAC-SHA256 (RFC 2104) in one header, such as GitHub's
+// X-Hub-Signature-256. It carries one signature, that of the newest secret.
+type HMAC struct {
+	// Header is the header's name.
+	Header string
+	// Prefix stands before the encoded signature, such as "sha256=".
+	Prefix string
+	// Encoding of the signature. Defaults to Hex.
+	Encoding Encoding
+	// Content returns what is signed. Defaults to Message.Body. It must not
+	// modify the body.
+	Content func(Message) []byte
+	// Key makes the key from a secret's value, such as hex.DecodeString.
+	// Defaults to the bytes of the value.
+	Key func(value string) ([]byte, error)
+	// Optional omits the header where an endpoint has no secret; otherwise one
+	// is required.
+	Optional bool
+}
+
+// Encoding is how [HMAC] writes a signature.
 type Encoding uint8
 
-// The encodings.
+// The values of [Encoding].
 const (
-	Hex    Encoding = iota // lower case
-	Base64                 // standard, padded
+	Hex    Encoding = iota // in lower case
+	Base64                 // standard, with padding (RFC 4648, section 4)
 )
 
-func (e Encoding) encode(sum []byte) string {
-	if e == Base64 {
-		return base64.StdEncoding.EncodeToString(sum)
-	}
-	return hex.EncodeToString(sum)
-}
-
-// HMAC signs with HMAC-SHA256 (RFC 2104) and the newest secret: the header is
-// Prefix and the encoded signature. Without a secret, Sign fails, or with
-// Optional sends no such header; Register then generates no secret.
-type HMAC struct {
-	Header   string
-	Prefix   string // such as "sha256="
-	Encoding Encoding
-	Content  func(Message) []byte               // what is signed; nil: the body
-	Key      func(value string) ([]byte, error) // the key of a secret; nil: the bytes of its Value
-	Optional bool
-}
-
-// Sign implements [Signer].
+// Sign implements [Signer]. No secret, unless s.Optional, or one that
+// CheckSecret refuses, is [ErrInvalid].
 func (s HMAC) Sign(h http.Header, m Message, secrets []Secret) error {
 	if len(secrets) == 0 {
-		return noSecret(s.Optional)
+		if s.Optional {
+			return nil
+		}
+		return errNoSecret
 	}
-	signature, err := s.signature(m, secrets[0])
+	key, err := s.key(secrets[0])
 	if err != nil {
 		return err
 	}
-	h[http.CanonicalHeaderKey(s.Header)] = []string{signature}
+	sum := s.sum(key, m)
+	value := make([]byte, 0, 128)
+	value = append(value, s.Prefix...)
+	if s.Encoding == Base64 {
+		value = base64.StdEncoding.AppendEncode(value, sum)
+	} else {
+		value = hex.AppendEncode(value, sum)
+	}
+	h[http.CanonicalHeaderKey(s.Header)] = []string{string(value)}
 	return nil
 }
 
-// Verify checks the signature of m, of which the fields that Content uses must
-// be set (Body, by default). Any of the secrets may be the signing one;
-// ExpiresAt is not looked at. Otherwise the error matches [ErrBadSignature].
-// It takes constant time.
+// Verify checks the signature in h of the message m, of which the fields that
+// s.Content reads must be set: m.Body, if it is nil. It returns nil if the
+// signature is right for one of the secrets, and otherwise an error that matches
+// [ErrBadSignature]: the header is missing, there more than once or malformed,
+// or does not match. Without a secret it refuses, s.Optional or not.
+//
+// Every given secret counts, whatever its ExpiresAt; one that is malformed is an
+// error that matches [ErrInvalid] as well. Signatures are compared in constant
+// time. The freshness of a timestamp that s.Content includes is the caller's to
+// check.
 func (s HMAC) Verify(h http.Header, m Message, secrets []Secret) error {
-	got, err := onlyValue(h, s.Header)
+	value, err := headerValue(h, s.Header)
 	if err != nil {
 		return err
 	}
-	for _, secret := range secrets {
-		want, err := s.signature(m, secret)
-		if err == nil && hmac.Equal([]byte(got), []byte(want)) {
+	encoded, ok := strings.CutPrefix(value, s.Prefix)
+	var sum []byte
+	if ok && s.Encoding == Base64 {
+		sum, ok = decodeBase64(encoded)
+	} else if ok {
+		sum, err = hex.DecodeString(encoded)
+	}
+	if !ok || err != nil {
+		return fmt.Errorf("%w: %s is malformed", ErrBadSignature, s.Header)
+	}
+	if len(secrets) == 0 {
+		return fmt.Errorf("%w: there is no secret to verify with", ErrBadSignature)
+	}
+	for i, secret := range secrets {
+		key, err := s.key(secret)
+		if err != nil {
+			return fmt.Errorf("%w: secrets[%d]: %w", ErrBadSignature, i, err)
+		}
+		if hmac.Equal(sum, s.sum(key, m)) {
 			return nil
 		}
 	}
-	return mismatch()
+	return errNoMatch
 }
 
-func (s HMAC) signature(m Message, secret Secret) (string, error) {
-	key, err := s.key(secret)
-	if err != nil {
-		return "", err
+// NewSecret returns a secret that s.Key takes: the function [NewSecret]'s, or
+// the same amount of randomness in plain base64 or hexadecimal. With s.Optional
+// it returns the zero Secret.
+func (s HMAC) NewSecret() Secret {
+	if s.Optional {
+		return Secret{}
 	}
-	content := m.Body
-	if s.Content != nil {
-		content = s.Content(m)
+	secret := NewSecret()
+	plain := strings.TrimPrefix(secret.Value, macPrefix)
+	for _, value := range []string{secret.Value, plain, hex.EncodeToString(randomBytes())} {
+		if candidate := (Secret{Value: value}); s.CheckSecret(candidate) == nil {
+			return candidate
+		}
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write(content)
-	return s.Prefix + s.Encoding.encode(mac.Sum(nil)), nil
+	return secret // CheckSecret says what is wrong with it
 }
 
-func (s HMAC) key(secret Secret) ([]byte, error) {
-	if secret.Value == "" {
-		return nil, fmt.Errorf("%w: the secret is empty", ErrInvalid)
-	}
-	if s.Key == nil {
-		return []byte(secret.Value), nil
-	}
-	key, err := s.Key(secret.Value)
-	if err != nil {
-		// The text of err may quote the secret.
-		return nil, fmt.Errorf("%w: the secret is not a key of this scheme", ErrInvalid)
-	}
-	return key, nil
-}
-
-// NewSecret returns a secret for Register, or none with Optional.
-func (s HMAC) NewSecret() Secret { return newUnless(s.Optional) }
-
-// CheckSecret refuses an empty secret, and one that Key refuses.
+// CheckSecret returns [ErrInvalid] if the secret is empty, or s.Key refuses it
+// or makes an empty key of it.
 func (s HMAC) CheckSecret(secret Secret) error {
 	_, err := s.key(secret)
 	return err
@@ -283,249 +531,144 @@ func (s HMAC) validate() error {
 	return checkHeaderName("Header", s.Header)
 }
 
-// StandardWebhooks signs as the Standard Webhooks specification says, with every
-// valid secret at once: the headers are "id", "timestamp" and "signature" after
-// Prefix. A "whsec_" secret (base64 of 24 to 64 bytes; the prefix may be absent)
-// makes a v1 signature, HMAC-SHA256; a "whsk_" secret (base64 of an ed25519 seed
-// of 32 bytes, or of seed and public key) makes a v1a signature.
-type StandardWebhooks struct {
-	Prefix string // "webhook-" when empty
+func (s HMAC) key(secret Secret) ([]byte, error) {
+	switch {
+	case secret.Value == "":
+		return nil, fmt.Errorf("%w secret: it is empty", ErrInvalid)
+	case s.Key == nil:
+		return []byte(secret.Value), nil
+	}
+	key, err := s.Key(secret.Value)
+	if err != nil || len(key) == 0 {
+		// The errors of parsers quote what they parse.
+		return nil, fmt.Errorf("%w secret: it is not in the form that the signing scheme takes", ErrInvalid)
+	}
+	return key, nil
 }
 
-// Svix is [StandardWebhooks] with the headers that Svix uses: svix-id,
-// svix-timestamp and svix-signature.
-func Svix() StandardWebhooks { return StandardWebhooks{Prefix: "svix-"} }
+func (s HMAC) sum(key []byte, m Message) []byte {
+	content := m.Body
+	if s.Content != nil {
+		content = s.Content(m)
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write(content)
+	return mac.Sum(nil)
+}
 
-// tolerance is how far a timestamp may lie from the receiver's clock.
-const tolerance = 5 * time.Minute
+// SecretHeader sends the secret itself in a header, the newest one. It proves
+// who sends, not what: prefer a signature where receivers can verify one.
+type SecretHeader struct {
+	// Name is the header's name, such as "X-Documenso-Secret".
+	Name string
+	// Optional omits the header where an endpoint has no secret; otherwise one
+	// is required.
+	Optional bool
+}
 
-// Sign implements [Signer].
-func (s StandardWebhooks) Sign(h http.Header, m Message, secrets []Secret) error {
+// Sign implements [Signer]. No secret, unless s.Optional, or one that
+// CheckSecret refuses, is [ErrInvalid].
+func (s SecretHeader) Sign(h http.Header, _ Message, secrets []Secret) error {
 	if len(secrets) == 0 {
-		return noSecret(false)
+		if s.Optional {
+			return nil
+		}
+		return errNoSecret
 	}
-	timestamp := strconv.FormatInt(m.Timestamp.Unix(), 10)
-	signatures := make([]byte, 0, 96*len(secrets))
-	for _, secret := range secrets {
-		key, err := parseKey(secret.Value)
-		if err != nil {
-			return err
-		}
-		if len(signatures) > 0 {
-			signatures = append(signatures, ' ')
-		}
-		if signatures, err = key.sign(signatures, m.ID, timestamp, m.Body); err != nil {
-			return err
-		}
+	if err := s.CheckSecret(secrets[0]); err != nil {
+		return err
 	}
-	id, at, signature := s.names()
-	values := []string{m.ID, timestamp, string(signatures)}
-	h[id], h[at], h[signature] = values[0:1:1], values[1:2:2], values[2:3:3]
+	h[http.CanonicalHeaderKey(s.Name)] = []string{secrets[0].Value}
 	return nil
 }
 
-// Verify checks the signature over the headers and the body as they were
-// received, at the time now. secrets may be "whsec_", "whsk_" and "whpk_" ones;
-// expired ones do not count. One matching signature is enough, and the timestamp
-// must be within five minutes of now. Otherwise the error matches
-// [ErrBadSignature]. It takes constant time.
-func (s StandardWebhooks) Verify(h http.Header, body []byte, secrets []Secret, now time.Time) error {
-	idName, atName, signatureName := s.names()
-	id, err := onlyValue(h, idName)
+// Verify returns nil if the header is there once and holds one of the secrets,
+// and otherwise an error that matches [ErrBadSignature]. Every given secret
+// counts, whatever its ExpiresAt; one that CheckSecret refuses is an error that
+// matches [ErrInvalid] as well. They are compared in constant time.
+func (s SecretHeader) Verify(h http.Header, secrets []Secret) error {
+	value, err := headerValue(h, s.Name)
 	if err != nil {
 		return err
 	}
-	timestamp, err := onlyValue(h, atName)
-	if err != nil {
-		return err
+	if len(secrets) == 0 {
+		return fmt.Errorf("%w: there is no secret to verify with", ErrBadSignature)
 	}
-	signatures, err := onlyValue(h, signatureName)
-	if err != nil {
-		return err
-	}
-	seconds, err := strconv.ParseInt(timestamp, 10, 64)
-	if err != nil || strconv.FormatInt(seconds, 10) != timestamp {
-		return fmt.Errorf("%w: the timestamp is not a number of seconds", ErrBadSignature)
-	}
-	switch age := now.Sub(time.Unix(seconds, 0)); {
-	case age > tolerance:
-		return fmt.Errorf("%w: the timestamp is too old", ErrBadSignature)
-	case age < -tolerance:
-		return fmt.Errorf("%w: the timestamp lies in the future", ErrBadSignature)
-	}
-	matched, known := false, false
-	for _, secret := range validSecrets(secrets, now) {
-		key, err := parseKey(secret.Value)
-		if err != nil {
-			continue
+	for i, secret := range secrets {
+		if err := s.CheckSecret(secret); err != nil {
+			return fmt.Errorf("%w: secrets[%d]: %w", ErrBadSignature, i, err)
 		}
-		for signature := range strings.SplitSeq(signatures, " ") {
-			version, text, ok := strings.Cut(signature, ",")
-			sum, err := base64.StdEncoding.DecodeString(text)
-			if !ok || err != nil {
-				continue
-			}
-			known = true
-			matched = key.verifies(version, sum, id, timestamp, body) || matched
+		if hmac.Equal([]byte(value), []byte(secret.Value)) {
+			return nil
 		}
 	}
-	switch {
-	case matched:
-		return nil
-	case !known:
-		return fmt.Errorf("%w: no well-formed signature, or no usable secret to check it with", ErrBadSignature)
+	return errNoMatch
+}
+
+// NewSecret is the function [NewSecret]; with s.Optional it returns the zero
+// Secret.
+func (s SecretHeader) NewSecret() Secret {
+	if s.Optional {
+		return Secret{}
 	}
-	return mismatch()
+	return NewSecret()
 }
 
-// NewSecret returns a "whsec_" secret.
-func (StandardWebhooks) NewSecret() Secret { return NewSecret() }
-
-// CheckSecret refuses what is not a "whsec_" or "whsk_" secret.
-func (StandardWebhooks) CheckSecret(secret Secret) error {
-	key, err := parseKey(secret.Value)
-	if err == nil && key.secret == nil && key.private == nil {
-		err = fmt.Errorf("%w: a public key cannot sign", ErrInvalid)
+// CheckSecret returns [ErrInvalid] unless the secret is one or more visible
+// ASCII characters, with spaces only between them.
+func (SecretHeader) CheckSecret(secret Secret) error {
+	if !isCredential(secret.Value) {
+		return fmt.Errorf("%w secret: want visible ASCII characters, with spaces only between them", ErrInvalid)
 	}
-	return err
+	return nil
 }
 
-// SignatureHeaders returns the three names.
-func (s StandardWebhooks) SignatureHeaders() []string {
-	id, at, signature := s.names()
-	return []string{id, at, signature}
-}
+// SignatureHeaders returns s.Name.
+func (s SecretHeader) SignatureHeaders() []string { return []string{s.Name} }
 
-func (s StandardWebhooks) names() (id, timestamp, signature string) {
-	switch s.Prefix {
-	case "", "webhook-":
-		return "Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"
-	case "svix-":
-		return "Svix-Id", "Svix-Timestamp", "Svix-Signature"
-	}
-	canonical := http.CanonicalHeaderKey
-	return canonical(s.Prefix + "id"), canonical(s.Prefix + "timestamp"), canonical(s.Prefix + "signature")
-}
+// SingleSecret returns true.
+func (SecretHeader) SingleSecret() bool { return true }
 
-func (s StandardWebhooks) validate() error { return checkHeaderName("Prefix", s.Prefix+"id") }
+func (s SecretHeader) validate() error { return checkHeaderName("Name", s.Name) }
 
-// standardKey is a parsed secret of Standard Webhooks: one of secret, private
-// (with public) and public alone.
-type standardKey struct {
-	secret  []byte
-	private ed25519.PrivateKey
-	public  ed25519.PublicKey
-}
-
-// parseKey parses a serialized secret. Its errors match [ErrInvalid] and do not
-// quote it.
-func parseKey(value string) (k standardKey, err error) {
-	wrong := func(format string, args ...any) (standardKey, error) {
-		return standardKey{}, fmt.Errorf("%w: the secret "+format, append([]any{ErrInvalid}, args...)...)
-	}
-	prefix, text := "", value
-	for _, p := range []string{symmetricPrefix, privatePrefix, publicPrefix} {
-		if rest, ok := strings.CutPrefix(value, p); ok {
-			prefix, text = p, rest
-		}
-	}
-	key, err := base64.StdEncoding.Strict().DecodeString(text)
-	if err != nil || strings.ContainsAny(text, "\r\n") {
-		return wrong("is not %q and standard base64 with padding", symmetricPrefix)
-	}
-	switch {
-	case prefix == privatePrefix && len(key) == ed25519.SeedSize:
-		k.private = ed25519.NewKeyFromSeed(key)
-	case prefix == privatePrefix && len(key) == ed25519.PrivateKeySize:
-		k.private = ed25519.NewKeyFromSeed(key[:ed25519.SeedSize])
-		if !bytes.Equal(k.private, key) {
-			return wrong("holds a public key that is not that of its seed")
-		}
-	case prefix == privatePrefix:
-		return wrong("holds %d bytes; an ed25519 key is 32 (seed) or 64 (seed and public key)", len(key))
-	case prefix == publicPrefix && len(key) == ed25519.PublicKeySize:
-		k.public = key
-	case prefix == publicPrefix:
-		return wrong("holds %d bytes; a public key is 32", len(key))
-	case len(key) < 24 || len(key) > 64:
-		return wrong("holds %d bytes; it must be 24 to 64", len(key))
-	default:
-		k.secret = key
-	}
-	if k.private != nil {
-		k.public = k.private.Public().(ed25519.PublicKey)
-	}
-	return k, nil
-}
-
-// sign appends a signature with its version.
-func (k standardKey) sign(dst []byte, id, timestamp string, body []byte) ([]byte, error) {
-	switch {
-	case k.secret != nil:
-		return base64.StdEncoding.AppendEncode(append(dst, "v1,"...), k.mac(id, timestamp, body)), nil
-	case k.private != nil:
-		return base64.StdEncoding.AppendEncode(append(dst, "v1a,"...), ed25519.Sign(k.private, signed(id, timestamp, body))), nil
-	}
-	return nil, fmt.Errorf("%w: a public key cannot sign", ErrInvalid)
-}
-
-func (k standardKey) verifies(version string, sum []byte, id, timestamp string, body []byte) bool {
-	switch {
-	case version == "v1" && k.secret != nil:
-		return hmac.Equal(sum, k.mac(id, timestamp, body))
-	case version == "v1a" && k.public != nil:
-		return ed25519.Verify(k.public, signed(id, timestamp, body), sum)
-	}
-	return false
-}
-
-func (k standardKey) mac(id, timestamp string, body []byte) []byte {
-	mac := hmac.New(sha256.New, k.secret)
-	var head [192]byte
-	mac.Write(appendHead(head[:0], id, timestamp))
-	mac.Write(body)
-	return mac.Sum(head[:0])
-}
-
-func signed(id, timestamp string, body []byte) []byte {
-	return append(appendHead(nil, id, timestamp), body...)
-}
-
-func appendHead(dst []byte, id, timestamp string) []byte {
-	dst = append(append(dst, id...), '.')
-	return append(append(dst, timestamp...), '.')
-}
-
-// Signers signs by several schemes at once. They share the endpoint's secrets,
-// so a secret must suit all of them, and one that carries a single secret makes
-// the whole do so.
+// Signers applies several schemes to each request, all with the endpoint's
+// secrets.
 type Signers []Signer
 
-// Sign implements [Signer].
-func (ss Signers) Sign(h http.Header, m Message, secrets []Secret) error {
-	for _, s := range ss {
-		if err := s.Sign(h, m, secrets); err != nil {
+// Sign implements [Signer] by calling each in turn, up to the first error.
+func (s Signers) Sign(h http.Header, m Message, secrets []Secret) error {
+	for _, signer := range s {
+		if err := signer.Sign(h, m, secrets); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// NewSecret returns the secret of the first scheme that needs one.
-func (ss Signers) NewSecret() Secret {
-	for _, s := range ss {
-		if secret := generateSecret(s); secret.Value != "" {
+// NewSecret returns the secret of the first scheme that needs one, if every
+// other takes it, else that of the next. It returns the zero Secret if none
+// needs one.
+func (s Signers) NewSecret() (first Secret) {
+	for _, signer := range s {
+		secret := generateSecret(signer)
+		if secret.Value == "" {
+			continue
+		}
+		if s.CheckSecret(secret) == nil {
 			return secret
 		}
+		if first.Value == "" {
+			first = secret
+		}
 	}
-	return Secret{}
+	return first // CheckSecret says what is wrong with it
 }
 
-// CheckSecret refuses what one of the schemes refuses.
-func (ss Signers) CheckSecret(secret Secret) error {
-	for _, s := range ss {
-		if s, ok := s.(interface{ CheckSecret(Secret) error }); ok {
-			if err := s.CheckSecret(secret); err != nil {
+// CheckSecret returns the first error of the schemes' own.
+func (s Signers) CheckSecret(secret Secret) error {
+	for _, signer := range s {
+		if c, ok := signer.(interface{ CheckSecret(Secret) error }); ok {
+			if err := c.CheckSecret(secret); err != nil {
 				return err
 			}
 		}
@@ -533,263 +676,361 @@ func (ss Signers) CheckSecret(secret Secret) error {
 	return nil
 }
 
-// SignatureHeaders returns those of all schemes.
-func (ss Signers) SignatureHeaders() (names []string) {
-	for _, s := range ss {
-		names = append(names, signatureHeaders(s)...)
+// SignatureHeaders returns the headers of all schemes.
+func (s Signers) SignatureHeaders() []string {
+	var names []string
+	for _, signer := range s {
+		names = append(names, signatureHeaders(signer)...)
 	}
 	return names
 }
 
-// SingleSecret reports whether one of the schemes carries a single secret.
-func (ss Signers) SingleSecret() bool { return slices.ContainsFunc(ss, singleSecret) }
+// SingleSecret reports whether one of the schemes takes a single secret only.
+func (s Signers) SingleSecret() bool { return slices.ContainsFunc(s, singleSecret) }
 
-func (ss Signers) validate() error {
-	if len(ss) == 0 {
+func (s Signers) validate() error {
+	if len(s) == 0 {
 		return fmt.Errorf("Signers: %w: it is empty", ErrInvalid)
 	}
-	for n, s := range ss {
-		if s == nil {
-			return fmt.Errorf("Signers[%d]: %w: it is nil", n, ErrInvalid)
+	for i, signer := range s {
+		if signer == nil {
+			return fmt.Errorf("Signers[%d]: %w: it is nil", i, ErrInvalid)
 		}
-		if v, ok := s.(interface{ validate() error }); ok {
+		if v, ok := signer.(interface{ validate() error }); ok {
 			if err := v.validate(); err != nil {
-				return fmt.Errorf("Signers[%d]: %w", n, err)
+				return fmt.Errorf("Signers[%d]: %w", i, err)
 			}
+		}
+	}
+	names := s.SignatureHeaders()
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("Signers: %w: two of them write %s", ErrInvalid, name)
 		}
 	}
 	return nil
 }
 
-func noSecret(optional bool) error {
-	if optional {
-		return nil
-	}
-	return fmt.Errorf("%w: the endpoint has no valid secret", ErrInvalid)
+var (
+	errNoSecret = fmt.Errorf("%w secrets: the signing scheme needs one", ErrInvalid)
+	errNoMatch  = fmt.Errorf("%w: it does not match", ErrBadSignature)
+)
+
+// strictBase64 refuses what a re-encoding would write differently, line breaks
+// excepted.
+var strictBase64 = base64.StdEncoding.Strict()
+
+// decodeBase64 decodes standard base64 with padding, in its one spelling.
+func decodeBase64(s string) ([]byte, bool) {
+	b, err := strictBase64.DecodeString(s)
+	return b, err == nil && len(s) == strictBase64.EncodedLen(len(b))
 }
 
-func newUnless(optional bool) Secret {
-	if optional {
-		return Secret{}
-	}
-	return NewSecret()
-}
-
-// onlyValue returns the value of a header that must stand there once: with two,
-// what one reader verifies could be what another ignores.
-func onlyValue(h http.Header, name string) (string, error) {
-	switch values := h.Values(name); len(values) {
-	case 0:
-		return "", fmt.Errorf("%w: the header %s is missing", ErrBadSignature, name)
-	case 1:
+// headerValue returns the value of a header that must be there exactly once:
+// what a proxy before the receiver judged must be what is verified.
+func headerValue(h http.Header, name string) (string, error) {
+	switch values := h.Values(name); {
+	case len(values) > 1:
+		return "", fmt.Errorf("%w: %s is there more than once", ErrBadSignature, name)
+	case len(values) == 0 || values[0] == "":
+		return "", fmt.Errorf("%w: %s is missing", ErrBadSignature, name)
+	default:
 		return values[0], nil
 	}
-	return "", fmt.Errorf("%w: the header %s stands there more than once", ErrBadSignature, name)
 }
 
-func mismatch() error { return fmt.Errorf("%w: it does not match", ErrBadSignature) }
-
-// generateSecret returns a secret for the scheme, the zero one if it needs none.
+// generateSecret returns a new secret for the scheme: a zero one if it needs
+// none or cannot tell.
 func generateSecret(s Signer) Secret {
-	if s, ok := s.(interface{ NewSecret() Secret }); ok {
-		return s.NewSecret()
+	if g, ok := s.(interface{ NewSecret() Secret }); ok {
+		return g.NewSecret()
 	}
 	return Secret{}
 }
 
+// singleSecret reports whether the scheme takes one secret at a time.
 func singleSecret(s Signer) bool {
-	single, ok := s.(interface{ SingleSecret() bool })
-	return ok && single.SingleSecret()
+	c, ok := s.(interface{ SingleSecret() bool })
+	return ok && c.SingleSecret()
 }
 
 // signatureHeaders returns the canonical names of the headers that the scheme
-// says it sets.
+// says it writes. The slice is the caller's.
 func signatureHeaders(s Signer) []string {
-	named, ok := s.(interface{ SignatureHeaders() []string })
+	c, ok := s.(interface{ SignatureHeaders() []string })
 	if !ok {
 		return nil
 	}
-	names := slices.Clone(named.SignatureHeaders())
-	for n := range names {
-		names[n] = http.CanonicalHeaderKey(names[n])
+	names := slices.Clone(c.SignatureHeaders())
+	for i, name := range names {
+		names[i] = http.CanonicalHeaderKey(name)
 	}
 	return names
 }
 
-const maxSecrets = 10
+// Bounds of an endpoint's secrets.
+const (
+	maxSecrets   = 10
+	maxSecretLen = 8 << 10 // a private RSA key in PEM fits
+)
 
-// checkSecrets checks the secrets of an endpoint against its scheme. Errors name
-// the index, never the value.
+// checkSecrets returns what is wrong with an endpoint's secrets, the newest
+// first: ErrInvalid, or ErrNotSupported for several where the scheme takes one.
+// Its errors name the index and never contain a secret.
 func checkSecrets(s Signer, secrets []Secret) error {
-	if len(secrets) > maxSecrets {
-		return fmt.Errorf("Secrets: %w: %d are more than %d", ErrInvalid, len(secrets), maxSecrets)
-	}
-	if len(secrets) == 0 && generateSecret(s).Value != "" {
+	switch {
+	case len(secrets) == 0 && generateSecret(s).Value != "":
 		return fmt.Errorf("Secrets: %w: the signing scheme needs one", ErrInvalid)
+	case len(secrets) > maxSecrets:
+		return fmt.Errorf("Secrets: %w: there are %d, want at most %d", ErrInvalid, len(secrets), maxSecrets)
+	case len(secrets) > 1 && singleSecret(s):
+		return fmt.Errorf("Secrets: %w: the signing scheme carries one secret only", ErrNotSupported)
+	case len(secrets) > 0 && !secrets[0].ExpiresAt.IsZero():
+		return fmt.Errorf("Secrets[0]: %w: the newest secret must not expire", ErrInvalid)
 	}
-	if len(secrets) > 1 && singleSecret(s) {
-		return fmt.Errorf("Secrets: %w: the signing scheme carries one only", ErrNotSupported)
-	}
-	checker, _ := s.(interface{ CheckSecret(Secret) error })
-	for n, secret := range secrets {
-		if n == 0 && !secret.ExpiresAt.IsZero() {
-			return fmt.Errorf("Secrets[0]: %w: the newest must not expire", ErrInvalid)
-		}
-		if checker != nil {
-			if err := checker.CheckSecret(secret); err != nil {
-				return fmt.Errorf("Secrets[%d]: %w", n, err)
-			}
+	for i, secret := range secrets {
+		if err := checkSecret(s, secret); err != nil {
+			return fmt.Errorf("Secrets[%d]: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// validSecrets returns those that have not expired.
+func checkSecret(s Signer, secret Secret) (err error) {
+	if n := len(secret.Value); n == 0 || n > maxSecretLen {
+		return fmt.Errorf("%w secret: it has %d bytes, want 1 to %d", ErrInvalid, n, maxSecretLen)
+	}
+	c, ok := s.(interface{ CheckSecret(Secret) error })
+	if !ok {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w secret: %w", ErrInvalid, errPanicked(r))
+		}
+	}()
+	err = withoutSecrets(c.CheckSecret(secret), secret)
+	if err != nil && !errors.Is(err, ErrInvalid) {
+		err = fmt.Errorf("%w secret: %w", ErrInvalid, err)
+	}
+	return err
+}
+
+// validSecrets returns those that sign at a time: secrets itself if it is all of
+// them.
 func validSecrets(secrets []Secret, at time.Time) []Secret {
-	expired := func(s Secret) bool { return !s.ExpiresAt.IsZero() && !s.ExpiresAt.After(at) }
+	expired := func(s Secret) bool { return !s.validAt(at) }
 	if !slices.ContainsFunc(secrets, expired) {
 		return secrets
 	}
 	return slices.DeleteFunc(slices.Clone(secrets), expired)
 }
 
-// sign signs into h and returns the header to be logged: h itself where the
-// scheme's headers are no secret, otherwise a copy in which what the scheme has
-// set is redacted.
-func sign(s Signer, h http.Header, m Message, secrets []Secret) (logged http.Header, err error) {
+// sign signs m into h and returns the headers to record in the log of attempts:
+// h itself or, where a scheme wrote what may be a secret, a copy with that
+// redacted. A panic is an error.
+func sign(s Signer, h http.Header, m Message, secrets []Secret) (recorded http.Header, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// The value may hold a secret.
-			err = fmt.Errorf("the signer panicked with a %T", r)
+			recorded, err = nil, errPanicked(r)
 		}
 	}()
-	if loggable(s) {
-		return h, s.Sign(h, m, secrets)
+	private, err := signPrivately(s, h, m, secrets)
+	if err != nil {
+		return nil, withoutSecrets(err, secrets...)
+	}
+	if len(private) == 0 {
+		return h, nil
+	}
+	recorded = maps.Clone(h)
+	for _, name := range private {
+		recorded[name] = []string{redacted}
+	}
+	return recorded, nil
+}
+
+// signPrivately signs m into h and returns the names of the headers that may
+// hold a secret: all that SecretHeader, or a scheme of somebody else's, wrote.
+func signPrivately(s Signer, h http.Header, m Message, secrets []Secret) (private []string, err error) {
+	switch s := s.(type) {
+	// The types themselves, no interface: a type that embeds one of them and
+	// has a Sign of its own is somebody else's.
+	case StandardWebhooks, *StandardWebhooks, HMAC, *HMAC:
+		return nil, s.Sign(h, m, secrets)
+	case Signers:
+		for _, signer := range s {
+			more, err := signPrivately(signer, h, m, secrets)
+			if err != nil {
+				return nil, err
+			}
+			private = append(private, more...)
+		}
+		return private, nil
 	}
 	before := h.Clone()
 	if err := s.Sign(h, m, secrets); err != nil {
 		return nil, err
 	}
-	logged = h.Clone()
 	for name, values := range h {
-		if !slices.Equal(values, before[name]) {
-			logged[name] = []string{redacted}
+		if !slices.Equal(before[name], values) {
+			private = append(private, name)
 		}
 	}
-	return logged, nil
+	// A header that held the secret already is redacted too.
+	return append(private, presentIn(h, signatureHeaders(s))...), nil
 }
 
-// loggable reports whether the headers that the scheme sets hold no secret.
-func loggable(s Signer) bool {
-	switch s := s.(type) {
-	case StandardWebhooks, HMAC:
-		return true
-	case Signers:
-		return !slices.ContainsFunc(s, func(s Signer) bool { return !loggable(s) })
+func presentIn(h http.Header, names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { _, ok := h[name]; return !ok })
+}
+
+// errPanicked tells the type only: the value might contain a secret.
+func errPanicked(value any) error { return fmt.Errorf("signer panicked: %T", value) }
+
+// withoutSecrets returns err, or another where its text contains a secret.
+func withoutSecrets(err error, secrets ...Secret) error {
+	if err == nil {
+		return nil
 	}
-	return false
+	text := err.Error()
+	for _, secret := range secrets {
+		if secret.Value != "" && strings.Contains(text, secret.Value) {
+			return fmt.Errorf("signer failed: the text of the %T is withheld, it contains a secret", err)
+		}
+	}
+	return err
 }
 
-// reservedHeaders belong to HTTP, to the connection or to the profile. An
-// idempotency key would make net/http send a request twice by itself.
-var reservedHeaders = []string{
-	"Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
-	"Idempotency-Key", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te",
-	"Trailer", "Transfer-Encoding", "Upgrade", "User-Agent", "X-Idempotency-Key",
-}
-
-// reservedHeader reports whether a name, in its canonical form, is reserved.
-func reservedHeader(canonical string) bool {
-	_, found := slices.BinarySearch(reservedHeaders, canonical)
-	return found
-}
-
+// Bounds of an endpoint's own headers.
 const (
 	maxHeaders     = 50
-	maxHeaderBytes = 8 << 10
+	maxHeaderBytes = 8 << 10 // names and values
 )
 
-// checkHeaders checks an endpoint's own headers; taken are the names that the
-// signature and the authentication use.
-func checkHeaders(headers map[string]string, taken []string) error {
+// checkHeaders returns ErrInvalid unless an endpoint may have these headers,
+// which must not be among own, the names that its scheme and Auth write. Its
+// error names the header and contains no value.
+func checkHeaders(headers map[string]string, own []string) error {
+	if len(headers) > maxHeaders {
+		return fmt.Errorf("Headers: %w: there are %d, want at most %d", ErrInvalid, len(headers), maxHeaders)
+	}
 	size := 0
 	seen := make(map[string]bool, len(headers))
-	var mistakes []error
-	for name, value := range headers {
-		size += len(name) + len(value)
-		canonical := http.CanonicalHeaderKey(name)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		if err := checkHeaderName("Headers", name); err != nil {
-			mistakes = append(mistakes, err)
-		} else if slices.Contains(taken, canonical) {
-			mistakes = append(mistakes, fmt.Errorf("Headers: %w: %s is set by the signature or Auth", ErrInvalid, canonical))
-		} else if seen[canonical] {
-			mistakes = append(mistakes, fmt.Errorf("Headers: %w: %s stands there twice", ErrInvalid, canonical))
+			return err
+		}
+		canonical := http.CanonicalHeaderKey(name)
+		if slices.ContainsFunc(own, func(o string) bool { return http.CanonicalHeaderKey(o) == canonical }) {
+			return fmt.Errorf("Headers: %w: %s is set by the signature or Auth", ErrInvalid, canonical)
+		}
+		if seen[canonical] {
+			return fmt.Errorf("Headers: %w: %s is there twice", ErrInvalid, canonical)
+		}
+		if err := checkHeaderValue(headers[name]); err != nil {
+			return fmt.Errorf("Headers: %s: %w", canonical, err)
 		}
 		seen[canonical] = true
-		if err := checkHeaderValue(value); err != nil {
-			mistakes = append(mistakes, fmt.Errorf("Headers: %.64q: %w", name, err))
-		}
+		size += len(name) + len(headers[name])
 	}
-	if len(headers) > maxHeaders || size > maxHeaderBytes {
-		mistakes = append(mistakes, fmt.Errorf("Headers: %w: more than %d or than %d bytes", ErrInvalid, maxHeaders, maxHeaderBytes))
-	}
-	return errors.Join(mistakes...)
-}
-
-// checkHeaderName checks that a header may be set by that name (RFC 9110,
-// section 5.6.2).
-func checkHeaderName(field, name string) error {
-	const marks = "!#$%&'*+-.^_`|~"
-	token := name != "" && !strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(marks, r))
-	})
-	if !token {
-		return fmt.Errorf("%s: %w: %.64q is not the name of a header", field, ErrInvalid, name)
-	}
-	if reservedHeader(http.CanonicalHeaderKey(name)) {
-		return fmt.Errorf("%s: %w: the header %s is reserved", field, ErrInvalid, http.CanonicalHeaderKey(name))
+	if size > maxHeaderBytes {
+		return fmt.Errorf("Headers: %w: they have %d bytes, want at most %d", ErrInvalid, size, maxHeaderBytes)
 	}
 	return nil
 }
 
-// checkHeaderValue checks a header's value (RFC 9110, section 5.5, without the
-// obsolete forms). The error does not quote it.
+// checkAuth returns ErrInvalid unless a can authenticate a request. Its error
+// does not contain the secret.
+func checkAuth(a Auth) error {
+	secret := a.Secret.Value
+	problem := ""
+	switch {
+	case len(a.Name)+len(secret) > maxHeaderBytes:
+		problem = fmt.Sprintf("it has more than %d bytes", maxHeaderBytes)
+	case !a.Secret.ExpiresAt.IsZero():
+		problem = "its secret must not expire"
+	case a.Scheme == "" && (a.Name != "" || secret != ""):
+		problem = "it has a name or a secret, but no scheme"
+	case a.Scheme == "":
+	case a.Scheme == authBasic:
+		switch { // RFC 7617, section 2
+		case a.Name == "" && secret == "":
+			problem = "it has neither user nor password"
+		case strings.Contains(a.Name, ":"):
+			problem = "the user contains a colon"
+		case !isText(a.Name) || !isText(secret):
+			problem = "user or password has control characters, or is not UTF-8"
+		}
+	case a.Scheme == authBearer:
+		switch {
+		case a.Name != "":
+			problem = "a bearer token has no name"
+		case !isCredential(secret) || strings.Contains(secret, " "):
+			problem = "the token is not one or more visible ASCII characters"
+		}
+	case a.Scheme == authAPIKey:
+		if err := checkHeaderName("Auth", a.Name); err != nil {
+			return err
+		}
+		if !isCredential(secret) {
+			problem = "the key is not visible ASCII characters, with spaces only between them"
+		}
+	default:
+		problem = fmt.Sprintf("the scheme %q is none of basic, bearer and apikey", a.Scheme)
+	}
+	if problem != "" {
+		return fmt.Errorf("Auth: %w: %s", ErrInvalid, problem)
+	}
+	return nil
+}
+
+// reservedHeader reports whether only the library itself, or net/http, may write
+// the header of that canonical name.
+func reservedHeader(canonical string) bool {
+	switch canonical {
+	case "Connection", "Content-Length", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
+		"Transfer-Encoding", "Upgrade": // they frame the request
+		return true
+	case "Accept-Encoding", "Content-Encoding", "Content-Type", "Date", "Expect", "User-Agent": // they describe it
+		return true
+	case "Proxy-Authenticate", "Proxy-Authorization": // for a proxy, not for the endpoint
+		return true
+	case "Idempotency-Key", "X-Idempotency-Key": // net/http would take them as leave to send the POST twice
+		return true
+	}
+	return false
+}
+
+// checkHeaderName returns ErrInvalid unless name is a token (RFC 9110, section
+// 5.6.2) and not reserved.
+func checkHeaderName(field, name string) error {
+	if !isWord(name, "!#$%&'*+-.^_`|~") {
+		return fmt.Errorf("%s: %w: %.64q is not a header name", field, ErrInvalid, name)
+	}
+	if canonical := http.CanonicalHeaderKey(name); reservedHeader(canonical) {
+		return fmt.Errorf("%s: %w: the header %s is reserved", field, ErrInvalid, canonical)
+	}
+	return nil
+}
+
+// checkHeaderValue returns ErrInvalid unless value is legal (RFC 9110, section
+// 5.5, without the obsolete forms) and arrives as it is. Its error does not
+// quote it.
 func checkHeaderValue(value string) error {
-	if strings.TrimSpace(value) != value || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }) {
+	legal := func(c rune) bool { return ' ' <= c && c <= '~' || c == '\t' }
+	if strings.ContainsFunc(value, func(c rune) bool { return !legal(c) }) || strings.TrimSpace(value) != value {
 		return fmt.Errorf("%w: the value is not visible ASCII without spaces around it", ErrInvalid)
 	}
 	return nil
 }
 
-// checkAuth checks an endpoint's authentication.
-func checkAuth(a Auth) error {
-	wrong := func(why string) error { return fmt.Errorf("Auth: %w: %s", ErrInvalid, why) }
-	value := a.Secret.Value
-	control := func(s string) bool {
-		return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
-	}
-	switch a.Scheme {
-	case "":
-		if a.Name != "" || value != "" {
-			return wrong("a name or secret without a scheme")
-		}
-	case authBasic:
-		if strings.Contains(a.Name, ":") || control(a.Name) || control(value) {
-			return wrong("basic: the user must hold no colon, and neither part control characters")
-		}
-	case authBearer:
-		if value == "" || strings.Contains(value, " ") || checkHeaderValue(value) != nil {
-			return wrong("bearer: the token must be visible ASCII without spaces")
-		}
-	case authAPIKey:
-		if value == "" || checkHeaderValue(value) != nil {
-			return wrong("apikey: the key must be visible ASCII")
-		}
-		if err := checkHeaderName("Auth", a.Name); err != nil {
-			return err
-		}
-	default:
-		return wrong(fmt.Sprintf("the scheme %.32q is not basic, bearer or apikey", a.Scheme))
-	}
-	return nil
+// isCredential reports whether value can be sent as a header by itself: some
+// visible ASCII characters, with spaces only between them.
+func isCredential(value string) bool {
+	return value != "" && checkHeaderValue(value) == nil && !strings.Contains(value, "\t")
+}
+
+// isText reports whether s is UTF-8 without control characters.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

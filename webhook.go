@@ -762,7 +762,8 @@ type ReplayResult struct {
 // Replay delivers again what failed, or all that an endpoint missed. It looks at
 // one page at a time: call it with Next until that is empty. Repeating it is
 // safe: an event that is pending or delivered at an endpoint by now is passed
-// over. A disabled endpoint is [ErrConflict], except in a dry run.
+// over. A disabled endpoint is [ErrConflict], except in a dry run; where the
+// filter names none, disabled ones are passed over.
 func (v *View) Replay(ctx context.Context, f ReplayFilter) (ReplayResult, error) {
 	result, err := v.replay(ctx, f)
 	if err != nil {
@@ -816,7 +817,7 @@ func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult,
 }
 
 // failed returns a page of exhausted deliveries, the oldest first, of endpoints
-// that still exist.
+// that can receive them.
 func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, error) {
 	if f.EndpointID != "" {
 		if _, err := v.record(ctx, f.EndpointID); err != nil {
@@ -830,13 +831,13 @@ func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, 
 	if err != nil {
 		return nil, "", err
 	}
-	gone := make(map[string]bool)
+	without := make(map[string]bool)
 	ds := slices.DeleteFunc(page.Items, func(d Delivery) bool {
-		if _, asked := gone[d.EndpointID]; !asked {
-			_, err := v.d.store.GetEndpoint(ctx, d.EndpointID)
-			gone[d.EndpointID] = errors.Is(err, ErrNotFound)
+		if _, asked := without[d.EndpointID]; !asked {
+			e, err := v.d.store.GetEndpoint(ctx, d.EndpointID)
+			without[d.EndpointID] = errors.Is(err, ErrNotFound) || e.Disabled && f.EndpointID == ""
 		}
-		return gone[d.EndpointID] || d.Origin == OriginTest
+		return without[d.EndpointID] || d.Origin == OriginTest
 	})
 	slices.Reverse(ds)
 	return ds, page.Next, nil
