@@ -92,7 +92,9 @@ type Queue interface {
 	// one delivery of that endpoint and moves NotBefore to now + Lease, until a
 	// settlement with HealthSuccess clears it. Of an ordered endpoint only the
 	// oldest pending delivery of each ordering key is claimed, and none of a
-	// key whose oldest is leased or not yet due (see [OrderedQueue]).
+	// key whose oldest is leased or not yet due (see [OrderedQueue]); the key ""
+	// is one like any other, and a delivery that was born leased stands outside
+	// the order.
 	//
 	// Tenants take turns, and endpoints within a tenant; within an endpoint the
 	// oldest due comes first. Concurrent claims return disjoint deliveries.
@@ -219,8 +221,8 @@ type Settlement struct {
 	Health Health
 	// Pause > 0 sets the endpoint's NotBefore to now + Pause; 0 leaves it.
 	Pause time.Duration
-	// Disable, if not empty, disables the endpoint for that reason and raises
-	// its Rev: always where IfFailingSince is zero, otherwise only while its
+	// Disable, if not empty, disables the endpoint for that reason, sets its
+	// UpdatedAt and raises its Rev: always where IfFailingSince is zero, otherwise only while its
 	// FailingSince is still that.
 	Disable        string
 	IfFailingSince time.Time

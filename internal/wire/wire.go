@@ -1,275 +1,349 @@
 // Package wire makes single HTTP POST exchanges with strangers: only where it
-// may, within one deadline, and reading no more than it has to.
+// may, within one deadline, and reading no more of the answer than is worth it.
+//
+// Every address is judged after the name was resolved, right before it is
+// dialled, so that a name which changes its mind passes no check. No redirect is
+// followed, nothing is decompressed, no cookie is kept, no proxy is taken from
+// the environment, and no request is sent twice.
 package wire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 )
 
-// Options configure a Client. The zero Options are HTTPS to public addresses.
+const (
+	maxDrained     = 64 << 10 // of a body beyond what is kept, so that the connection can be used again
+	maxHeader      = 64 << 10 // of a response's header, 1xx responses included
+	maxKeptHeader  = 16 << 10
+	idleTimeout    = 90 * time.Second
+	connectTimeout = time.Minute // where the context has no deadline
+)
+
+// Options configure a [Client]. The zero Options mean HTTPS to public addresses.
 type Options struct {
-	AllowHTTP        bool
-	Allow, Deny      []netip.Prefix // Deny beats Allow beats the default
-	Ports            []uint16       // nil: 443, 1024 and above, 80 too with AllowHTTP
-	Proxy            func(*http.Request) (*url.URL, error)
-	TLS              *tls.Config
-	Resolver         *net.Resolver
-	MaxResponseBytes int64 // of a response body that are kept; 16 KiB
-	IdlePerHost      int   // connections kept per host
-	Idle             int   // and in all; no bound
-	// Dial replaces dialling, and the guard with it, in tests.
+	// AllowHTTP permits http URLs beside https ones.
+	AllowHTTP bool
+	// Allow and Deny are addresses that are permitted or forbidden: Deny beats
+	// Allow, which beats the default. That forbids whatever is not public (what
+	// code.dny.dev/ssrf denies, and 168.63.129.16) and the machine's own
+	// addresses. An IPv4-mapped IPv6 address is judged as the IPv4 one; an
+	// address of the NAT64 prefix 64:ff9b::/96 must be permitted itself and in
+	// the IPv4 address that it stands for (RFC 6052, section 3.1).
+	Allow, Deny []netip.Prefix
+	// Ports are those that are permitted; nil: 443, 1024 and above, and 80 with
+	// AllowHTTP.
+	Ports []uint16
+	// Proxy chooses a proxy for a request, as http.Transport's does; nil: none,
+	// never one of the environment. Connections to the proxy are not judged. Nor
+	// are the addresses of a host name, which the proxy resolves.
+	Proxy func(*http.Request) (*url.URL, error)
+	// TLS is the client's configuration; nil: the defaults. Never below TLS 1.2.
+	TLS *tls.Config
+	// Resolver resolves host names; nil: net.DefaultResolver.
+	Resolver *net.Resolver
+	// MaxResponseBytes is how much of a response body is kept; 0: 16 KiB;
+	// negative: nothing.
+	MaxResponseBytes int64
+	// IdlePerHost and Idle are how many idle connections are kept per host and
+	// in all; 0: 64 and 1,024.
+	IdlePerHost, Idle int
+	// Dial replaces dialling, the guard included; for tests.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-const (
-	defaultResponseBytes = 16 << 10
-	drainBytes           = 64 << 10 // read beyond what is kept, to reuse the connection
-	maxHeaderBytes       = 64 << 10 // accepted
-	keptHeaderBytes      = 16 << 10 // returned
-	idleTimeout          = 90 * time.Second
-)
-
-// Client makes exchanges. New creates it; it is safe for concurrent use.
+// Client makes exchanges, concurrently if need be. New creates it.
 type Client struct {
 	guard     *guard
+	dialer    net.Dialer // dials strangers
+	direct    net.Dialer // dials proxies
+	replaced  func(ctx context.Context, network, address string) (net.Conn, error)
+	proxy     func(*http.Request) (*url.URL, error)
 	transport *http.Transport
 	maxBody   int64
+	buffers   sync.Pool // of *[16 << 10]byte
 }
 
-// New returns a Client.
+// New returns a client. It fails on options that cannot be meant, and when the
+// machine's own addresses cannot be listed.
 func New(o Options) (*Client, error) {
 	g, err := newGuard(o)
 	if err != nil {
 		return nil, err
 	}
-	if o.MaxResponseBytes <= 0 {
-		o.MaxResponseBytes = defaultResponseBytes
-	}
-	config := &tls.Config{}
-	if o.TLS != nil {
-		config = o.TLS.Clone()
+	config := o.TLS.Clone()
+	if config == nil {
+		config = new(tls.Config)
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
-	dial := dialer{guard: g, resolver: o.Resolver}
-	t := &http.Transport{
-		DialContext:            dial.dial,
+	c := &Client{
+		guard:    g,
+		dialer:   net.Dialer{Resolver: o.Resolver, Control: g.control},
+		direct:   net.Dialer{Resolver: o.Resolver},
+		replaced: o.Dial,
+		proxy:    o.Proxy,
+		maxBody:  min(max(0, cmp.Or(o.MaxResponseBytes, 16<<10)), math.MaxInt32),
+		buffers:  sync.Pool{New: func() any { return new([16 << 10]byte) }},
+	}
+	c.transport = &http.Transport{
+		DialContext:            c.dial,
+		DialTLSContext:         c.dialTLS,
 		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    connectTimeout, // of those through a proxy's tunnel
+		OnProxyConnectResponse: checkTunnel,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
-		MaxIdleConns:           o.Idle,
-		MaxIdleConnsPerHost:    o.IdlePerHost,
+		MaxIdleConns:           cmp.Or(o.Idle, 1024),
+		MaxIdleConnsPerHost:    cmp.Or(o.IdlePerHost, 64),
 		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
+		MaxResponseHeaderBytes: maxHeader,
+		// A connection that died silently would fail every exchange until TCP
+		// gives up on it; one whose peer stops reading would hold up the rest.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 15 * time.Second},
 	}
-	if o.Dial != nil {
-		t.DialContext = o.Dial
+	if c.proxy != nil {
+		c.transport.Proxy = func(r *http.Request) (*url.URL, error) { return exchangeOf(r.Context()).proxy, nil }
 	}
-	if o.Proxy != nil {
-		t.Proxy = dial.through(o.Proxy)
-	}
-	return &Client{guard: g, transport: t, maxBody: o.MaxResponseBytes}, nil
+	return c, nil
 }
 
 // Response is what came back.
 type Response struct {
-	StatusCode int
-	Header     http.Header // bounded, and valid UTF-8
-	Body       []byte      // its beginning, as it came over the wire
-	Truncated  bool        // there was more of the body or the header, or the body broke off
+	StatusCode int // 100 to 999
+	// Header is at most 16 KiB in all and valid UTF-8.
+	Header http.Header
+	// Body is the beginning of the body, as it came over the wire.
+	Body []byte
+	// Truncated says that there was more of the header or of the body, or that
+	// the body broke off.
+	Truncated bool
 }
 
-// Post sends body to u and reads the response. ctx carries the one deadline for
-// all of it. No redirect is followed. Once the header of a response has come,
-// there is no error, whatever becomes of its body. The error is an *[Error].
+// Post sends body to u, a result of [Client.CheckURL], and reads the response.
+// ctx carries the one deadline for resolving, connecting, sending and reading.
+// Once a response's header has come there is no error, whatever becomes of its
+// body; an error is an *[Error].
 //
-// Post keeps h as it is and never sends a request twice: the header must hold no
-// Idempotency-Key, which would make net/http do so.
+// h and body are sent as they are. They must not be modified, not even later:
+// the connection may go on reading them when the answer came early.
 func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byte) (Response, error) {
-	r := &http.Request{
+	if h == nil {
+		h = http.Header{}
+	}
+	x := &exchange{Context: ctx}
+	x.body.Reset(body)
+	r := http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		// Of other types than this net/http does not know that they are in
+		// memory, and it sends the header in a packet of its own.
+		Body: io.NopCloser(&x.body), ContentLength: int64(len(body)),
 	}
-	if len(body) > 0 {
-		r.ContentLength = int64(len(body))
-		// GetBody lets the transport use another connection when it finds that
-		// the first one was dead before anything was written.
-		r.GetBody = func() (io.ReadCloser, error) { return &reader{Reader: *bytes.NewReader(body)}, nil }
-		r.Body, _ = r.GetBody()
+	// net/http sends a request again that failed before a byte of it was
+	// written, as long as it can get the body again. Under an idempotency key it
+	// would do so even afterwards (see isReplayable there).
+	if !has(h, "Idempotency-Key") && !has(h, "X-Idempotency-Key") {
+		if len(body) == 0 {
+			r.Body = http.NoBody
+		}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
-	res, err := c.transport.RoundTrip(r.WithContext(ctx))
+	res, err := c.roundTrip(x, &r)
 	if err != nil {
 		return Response{}, newError(ctx, err)
 	}
+	defer func() { _ = res.Body.Close() }()
 	response := Response{StatusCode: res.StatusCode}
-	response.Header, response.Truncated = bounded(res.Header)
-	if res.ContentLength == 0 {
-		_ = res.Body.Close()
-		return response, nil
-	}
-	var whole bool
-	response.Body, whole = c.read(res)
-	response.Truncated = response.Truncated || !whole
+	var cut bool
+	response.Header, cut = keepHeader(res.Header)
+	response.Body, response.Truncated = c.keepBody(res)
+	response.Truncated = response.Truncated || cut
 	return response, nil
 }
 
-// CloseIdle closes the connections that are not in use.
+// CloseIdle closes the connections that no exchange uses, and ends the attempts
+// to connect that none waits for.
 func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
 
-// reader is a request body in one allocation.
-type reader struct{ bytes.Reader }
-
-func (*reader) Close() error { return nil }
-
-// read returns the beginning of the body and whether that is all of it. It reads
-// a little further so that the connection can be used again.
-func (c *Client) read(res *http.Response) (kept []byte, whole bool) {
-	defer func() { _ = res.Body.Close() }()
-	size := c.maxBody
-	if n := res.ContentLength; n > 0 && n < size {
-		size = n
-	} else if n < 0 {
-		size = min(size, 512)
+func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !c.guard.allowHTTP {
+		return nil, fmt.Errorf("%w: its scheme is not https", ErrURL)
 	}
-	kept = make([]byte, 0, size)
-	for {
-		n, err := res.Body.Read(kept[len(kept):cap(kept)])
-		kept = kept[:len(kept)+n]
-		switch {
-		case err != nil:
-			return kept, err == io.EOF
-		case int64(len(kept)) >= c.maxBody:
-			n, err := io.CopyN(io.Discard, res.Body, drainBytes)
-			return kept, n == 0 && err == io.EOF
-		case len(kept) == cap(kept):
-			grown := make([]byte, len(kept), min(c.maxBody, int64(2*cap(kept)+1)))
-			copy(grown, kept)
-			kept = grown
+	if c.proxy != nil {
+		proxy, err := c.proxy(r.WithContext(x.Context))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errProxy, err)
+		}
+		if proxy != nil {
+			// The guard will not see the address that the proxy dials.
+			if err := c.guard.target(r.URL); err != nil {
+				return nil, err
+			}
+			x.proxy = proxy
 		}
 	}
+	res, err := c.transport.RoundTrip(r.WithContext(x))
+	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("malformed HTTP status code %d", res.StatusCode)
+	}
+	return res, err
 }
 
-// bounded returns a header that any log can keep, and whether it is less than h.
-func bounded(h http.Header) (http.Header, bool) {
-	size, clean := 0, true
-	for name, values := range h {
-		for _, v := range values {
-			size += len(name) + len(v)
-			clean = clean && utf8.ValidString(v)
-		}
+func has(h http.Header, name string) bool {
+	_, ok := h[name]
+	return ok
+}
+
+// exchange is the context of a request, and what belongs to the request in the
+// same allocation.
+type exchange struct {
+	context.Context
+	body  bytes.Reader
+	proxy *url.URL // through which it goes; nil: none
+}
+
+type exchangeKey struct{}
+
+// Value returns the exchange itself to exchangeOf.
+func (x *exchange) Value(key any) any {
+	if key == (exchangeKey{}) {
+		return x
 	}
-	if size <= keptHeaderBytes && clean {
+	return x.Context.Value(key)
+}
+
+func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+// withDeadline gives the deadline of its exchange back to the context of a dial,
+// which net/http detaches so that a later exchange can use the connection.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if d, ok := exchangeOf(ctx).Deadline(); ok {
+		return context.WithDeadline(ctx, d)
+	}
+	return context.WithTimeout(ctx, connectTimeout)
+}
+
+// dial connects to a stranger under the guard or, without it, to the proxy of
+// the exchange.
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	dial := c.replaced
+	switch {
+	case dial != nil:
+	case exchangeOf(ctx).proxy != nil:
+		dial = c.direct.DialContext
+	default:
+		dial = c.dialer.DialContext
+	}
+	conn, err := dial(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDial, err)
+	}
+	return conn, nil
+}
+
+// dialTLS is dial and the handshake. net/http would end a handshake by a timeout
+// of its own only.
+func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
+	config := c.transport.TLSClientConfig.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	if exchangeOf(ctx).proxy != nil {
+		config.NextProtos = nil // the tunnel is asked for over HTTP/1.1
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return secured, nil
+}
+
+func checkTunnel(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: it answered CONNECT with %d", errProxy, res.StatusCode)
+	}
+	return nil
+}
+
+// keepHeader makes a header fit to be stored, and reports whether that dropped
+// some of its fields.
+func keepHeader(h http.Header) (http.Header, bool) {
+	total := 0
+	for name, values := range h {
+		for n, v := range values {
+			if !utf8.ValidString(v) {
+				values[n] = strings.ToValidUTF8(v, string(utf8.RuneError))
+			}
+		}
+		total += fieldSize(name, values)
+	}
+	if total <= maxKeptHeader {
 		return h, false
 	}
-	kept, size, cut := make(http.Header), 0, false
-	for name, values := range h {
-		for _, v := range values {
-			if size += len(name) + len(v); size > keptHeaderBytes {
-				cut = true
-				break
-			}
-			kept[name] = append(kept[name], strings.ToValidUTF8(v, "\uFFFD"))
+	total = 0
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if size := fieldSize(name, h[name]); total+size <= maxKeptHeader {
+			total += size
+		} else {
+			delete(h, name)
 		}
 	}
-	return kept, cut
+	return h, true
 }
 
-// dialer dials what the guard lets through.
-type dialer struct {
-	guard    *guard
-	resolver *net.Resolver
-	proxies  sync.Map // host:port of the proxies, which the guard does not judge
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	n := net.Dialer{Resolver: d.resolver, KeepAlive: 30 * time.Second}
-	if _, ok := d.proxies.Load(address); !ok {
-		n.Control = d.guard.control
+func fieldSize(name string, values []string) int {
+	size := 0
+	for _, v := range values {
+		size += len(name) + len(v)
 	}
-	return n.DialContext(ctx, network, address)
+	return size
 }
 
-// through remembers which proxies are chosen.
-func (d *dialer) through(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
-	return func(r *http.Request) (*url.URL, error) {
-		u, err := proxy(r)
-		if err == nil && u != nil {
-			d.proxies.Store(net.JoinHostPort(u.Hostname(), portOf(u)), struct{}{})
+// keepBody returns the beginning of the body, and whether that is not all of it.
+// It reads on for a while, so that the connection can be used again.
+func (c *Client) keepBody(res *http.Response) (body []byte, truncated bool) {
+	if res.ContentLength == 0 { // nor is there a body to read after 101, but a connection
+		return nil, false
+	}
+	buffer := c.buffers.Get().(*[16 << 10]byte)
+	defer c.buffers.Put(buffer)
+	left := c.maxBody + maxDrained
+	if res.ContentLength > left {
+		left = c.maxBody // the end is out of reach
+	}
+	for left > 0 {
+		n, err := res.Body.Read(buffer[:min(left, int64(len(buffer)))])
+		left -= int64(n)
+		kept := min(n, int(c.maxBody)-len(body))
+		body = append(body, buffer[:kept]...)
+		truncated = truncated || kept < n
+		if err != nil {
+			return body, truncated || err != io.EOF
 		}
-		return u, err
 	}
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	switch u.Scheme {
-	case "https":
-		return "443"
-	case "socks5", "socks5h":
-		return "1080"
-	}
-	return "80"
-}
-
-// Error is why there was no response. Its text is for the owner of the URL: it
-// names no address and does not tell a blocked one from an unreachable one.
-// Unwrap returns the cause, for the operator.
-type Error struct {
-	text  string
-	cause error
-}
-
-func (e *Error) Error() string { return e.text }
-
-// Unwrap returns the cause, without the URL.
-func (e *Error) Unwrap() error { return e.cause }
-
-func newError(ctx context.Context, err error) *Error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	return &Error{ownersText(ctx, err), err}
-}
-
-func ownersText(ctx context.Context, err error) string {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		return "timeout"
-	}
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return "timeout"
-	}
-	if _, ok := errors.AsType[*net.OpError](err); ok && strings.Contains(err.Error(), "dial") || errors.Is(err, ErrBlocked) {
-		return "connection failed"
-	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "connection failed"
-	}
-	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "TLS: " + strings.TrimPrefix(e.Err.Error(), "x509: ")
-	}
-	switch text := err.Error(); {
-	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"):
-		return "TLS: handshake failed"
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"):
-		return "TLS: the server answered in plain HTTP"
-	case strings.Contains(text, "server response headers exceeded"):
-		return fmt.Sprintf("response headers exceed %d KiB", maxHeaderBytes>>10)
-	case strings.Contains(text, "malformed"), strings.Contains(text, "transport connection broken"):
-		return "malformed response"
-	}
-	return "connection closed before a response"
+	return body, true
 }

@@ -1,0 +1,139 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// The stages at which an exchange can fail before its request is sent.
+var (
+	errDial      = errors.New("connecting")
+	errHandshake = errors.New("TLS handshake")
+	errProxy     = errors.New("proxy")
+)
+
+// Error is why an exchange brought no response. Its text is for the owner of the
+// URL: it does not tell a forbidden address from an unreachable one, and holds
+// no address that a name resolved to and nothing of the URL but its host. The
+// cause, which Unwrap returns, is for the operator.
+type Error struct {
+	text  string
+	cause error
+}
+
+func newError(ctx context.Context, err error) *Error {
+	text := describe(ctx, err)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without the URL
+	}
+	return &Error{text: text, cause: err}
+}
+
+func (e *Error) Error() string { return e.text }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+func describe(ctx context.Context, err error) string {
+	if errors.Is(err, ErrURL) {
+		return ErrURL.Error()
+	}
+	const unreachable = "connection failed"
+	if errors.Is(err, ErrBlocked) || errors.Is(err, errProxy) {
+		return unreachable
+	}
+	if cut := context.Cause(ctx); cut != nil && errors.Is(err, cut) {
+		if ctx.Err() == context.Canceled {
+			return "cancelled"
+		}
+		return "timeout"
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return "timeout"
+	}
+	op, _ := errors.AsType[*net.OpError](err)
+	if errors.Is(err, errDial) || op != nil && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) {
+		return unreachable
+	}
+	if text := describeTLS(err); text != "" {
+		return "TLS: " + printable(text)
+	}
+	text := err.Error()
+	switch {
+	// The errors of net/http that say so have no type.
+	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "header list"):
+		return "response headers too large"
+	case strings.Contains(text, "invalid header field"):
+		return "invalid request header"
+	case isClosed(err):
+		return "connection closed before a response"
+	}
+	return "no valid response"
+}
+
+// describeTLS returns "" for an error that has nothing to do with TLS.
+func describeTLS(err error) string {
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+		if e.Cert != nil && time.Now().Before(e.Cert.NotBefore) {
+			return "certificate is not valid yet"
+		}
+		return "certificate has expired"
+	}
+	if e, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		if e.Cert != nil && bytes.Equal(e.Cert.RawSubject, e.Cert.RawIssuer) {
+			return "certificate is self-signed"
+		}
+		return "certificate is signed by an unknown authority, or an intermediate certificate is missing"
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return strings.TrimPrefix(e.Err.Error(), "x509: ")
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the server does not speak TLS"
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
+		return strings.TrimPrefix(e.Err.Error(), "tls: ")
+	}
+	if !errors.Is(err, errHandshake) {
+		return ""
+	}
+	if _, text, ok := strings.Cut(err.Error(), ": tls: "); ok { // crypto/tls's own words
+		return text
+	}
+	if isClosed(err) {
+		return "connection closed during the handshake"
+	}
+	return "handshake failed"
+}
+
+// isClosed reports whether the connection was cut. The errors of net/http for
+// a connection that it found closed before use have no type.
+func isClosed(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write") {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrClosedPipe) || strings.Contains(err.Error(), "server closed idle connection")
+}
+
+// printable bounds a text in which the receiver's certificate has a say.
+func printable(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		s = s[:limit] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
