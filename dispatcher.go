@@ -86,9 +86,9 @@ type Config struct {
 	Catalog []EventType
 	// Network says where requests may go. Defaults to HTTPS to public addresses.
 	Network Network
-	// Concurrency is how many requests are in flight in all. Endpoints that
-	// are slow, or that have not answered yet, together hold at most half of
-	// it. Defaults to 256.
+	// Concurrency is how many requests are in flight in all. One endpoint
+	// alone gets at most half of it, and so do all those together that are
+	// slow or have not answered yet. Defaults to 256.
 	Concurrency int
 	// EndpointConcurrency is how many requests are in flight to an endpoint
 	// that has no Concurrency of its own. Defaults to 16.
@@ -663,6 +663,9 @@ func (r *run) settle(items []settled) {
 		stale, err := r.store.Settle(r.storing, settlements)
 		r.report(r.storing, "settle", err)
 		if err == nil {
+			if slices.ContainsFunc(items, settled.makesDue) {
+				r.rouse()
+			}
 			r.tell(items, stale)
 			return
 		}
@@ -687,6 +690,13 @@ func (r *run) settle(items []settled) {
 			settlements[0].Attempt = &bare
 		}
 	}
+}
+
+// makesDue reports whether the outcome lets something fall due that the last
+// claim did not know of: a retry, the next of an order, what waited for a probe.
+func (s settled) makesDue() bool {
+	e := s.claimed.Endpoint
+	return s.State == StatePending || e.Ordered || !e.NotBefore.IsZero()
 }
 
 // drain waits for the jobs that are running, cuts them short if they take too

@@ -35,7 +35,9 @@ type Lane[T any] struct {
 	ID        string // the caller's
 	queue     *Queue[T]
 	group     *group[T]
-	items     dueItems[T]
+	fresh     ring[entry[T]] // pushed in the order of their due times
+	freshDue  int64          // of the last one
+	items     dueItems[T]    // the others: pushed out of order, moved or taken
 	notBefore int64
 	stopped   bool
 	inRing    bool // stays true until popped, even if nothing is due any more
@@ -51,8 +53,16 @@ type Item[T any] struct {
 	Value T
 	due   int64
 	order uint64
-	index int
+	index int      // in lane.items, -1 while it is in lane.fresh
 	lane  *Lane[T] // nil while it is in none
+}
+
+// entry is a place in lane.fresh. It is void once the item has left it: most
+// items arrive in order and leave from the front, for which a heap, with its
+// random walk through memory, would be several times slower.
+type entry[T any] struct {
+	item  *Item[T]
+	order uint64
 }
 
 // NewLane adds an empty lane to the named group.
@@ -84,13 +94,12 @@ func (q *Queue[T]) Take(now int64, limit int, room func(*Lane[T]) int, take func
 		if l == nil {
 			continue
 		}
-		first := l.items[0]
+		first := l.first()
 		due, ok := take(first)
 		if ok {
 			limit--
 			l.taken++
-			first.due = due
-			heap.Fix(&l.items, 0)
+			l.move(first, due)
 			if l.notBefore != 0 {
 				l.notBefore = due
 			}
@@ -152,7 +161,13 @@ func (q *Queue[T]) Wait(now int64) (next int64, ok bool) {
 func (l *Lane[T]) Push(i *Item[T], due, now int64) {
 	l.queue.pushed++
 	i.due, i.order, i.lane = due, l.queue.pushed, l
-	heap.Push(&l.items, i)
+	if l.fresh.len() == 0 || due >= l.freshDue {
+		i.index = -1
+		l.freshDue = due
+		l.fresh.push(entry[T]{i, i.order})
+	} else {
+		heap.Push(&l.items, i)
+	}
 	l.place(now)
 }
 
@@ -181,7 +196,7 @@ func (l *Lane[T]) NotBefore() int64 { return l.notBefore }
 // Values yields the values of the lane's items, in no particular order.
 func (l *Lane[T]) Values() iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for _, i := range l.items {
+		for i := range l.all() {
 			if !yield(i.Value) {
 				return
 			}
@@ -192,10 +207,10 @@ func (l *Lane[T]) Values() iter.Seq[T] {
 // Close ends the lane: its items are in no lane any more.
 func (l *Lane[T]) Close() {
 	l.Stop()
-	for _, i := range l.items {
+	for i := range l.all() {
 		i.lane = nil
 	}
-	l.items = nil
+	l.items, l.fresh = nil, ring[entry[T]]{}
 	if l.group.size--; l.group.size == 0 {
 		delete(l.queue.groups, l.group.name)
 	}
@@ -203,10 +218,56 @@ func (l *Lane[T]) Close() {
 
 // wakeAt returns when the lane's next item may be taken.
 func (l *Lane[T]) wakeAt() int64 {
-	if len(l.items) == 0 {
-		return never
+	if first := l.first(); first != nil {
+		return max(first.due, l.notBefore)
 	}
-	return max(l.items[0].due, l.notBefore)
+	return never
+}
+
+// first returns the item that is due first, nil if there is none.
+func (l *Lane[T]) first() *Item[T] {
+	var first *Item[T]
+	for l.fresh.len() > 0 {
+		if e := l.fresh.at(0); e.holds(l) {
+			first = e.item
+			break
+		}
+		l.fresh.pop()
+	}
+	if len(l.items) > 0 && (first == nil || l.items[0].before(first)) {
+		first = l.items[0]
+	}
+	return first
+}
+
+// move changes when an item falls due, and takes it out of fresh.
+func (l *Lane[T]) move(i *Item[T], due int64) {
+	i.due = due
+	if i.index < 0 {
+		heap.Push(&l.items, i)
+	} else {
+		heap.Fix(&l.items, i.index)
+	}
+}
+
+func (l *Lane[T]) all() iter.Seq[*Item[T]] {
+	return func(yield func(*Item[T]) bool) {
+		for n := range l.fresh.len() {
+			if e := l.fresh.at(n); e.holds(l) && !yield(e.item) {
+				return
+			}
+		}
+		for _, i := range l.items {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// holds reports whether the entry's item is still in l.fresh, by this entry.
+func (e entry[T]) holds(l *Lane[T]) bool {
+	return e.item.lane == l && e.item.index < 0 && e.item.order == e.order
 }
 
 // place puts the lane where its next item belongs: among those that have
@@ -259,17 +320,24 @@ func (i *Item[T]) Queued() bool { return i.lane != nil }
 
 // Move changes when a queued item falls due.
 func (i *Item[T]) Move(due, now int64) {
-	i.due = due
-	heap.Fix(&i.lane.items, i.index)
+	i.lane.move(i, due)
 	i.lane.place(now)
 }
 
 // Remove takes a queued item out of its lane.
 func (i *Item[T]) Remove(now int64) {
 	l := i.lane
-	heap.Remove(&l.items, i.index)
+	if i.index >= 0 {
+		heap.Remove(&l.items, i.index)
+	}
 	i.lane = nil
 	l.place(now)
+}
+
+// before reports whether i comes before j: it is due earlier, or was pushed
+// earlier.
+func (i *Item[T]) before(j *Item[T]) bool {
+	return i.due < j.due || i.due == j.due && i.order < j.order
 }
 
 const never = 1<<63 - 1
@@ -277,13 +345,8 @@ const never = 1<<63 - 1
 // dueItems is a heap.Interface of items, the earliest due first.
 type dueItems[T any] []*Item[T]
 
-func (h dueItems[T]) Len() int { return len(h) }
-func (h dueItems[T]) Less(a, b int) bool {
-	if h[a].due != h[b].due {
-		return h[a].due < h[b].due
-	}
-	return h[a].order < h[b].order
-}
+func (h dueItems[T]) Len() int           { return len(h) }
+func (h dueItems[T]) Less(a, b int) bool { return h[a].before(h[b]) }
 func (h dueItems[T]) Swap(a, b int) {
 	h[a], h[b] = h[b], h[a]
 	h[a].index, h[b].index = a, b
@@ -332,6 +395,8 @@ type ring[T any] struct {
 }
 
 func (r *ring[T]) len() int { return r.count }
+
+func (r *ring[T]) at(n int) T { return r.slots[(r.head+n)&(len(r.slots)-1)] }
 
 func (r *ring[T]) push(v T) {
 	r.grow()

@@ -1,11 +1,11 @@
 // Package gate decides what may start: so many in all, so many of one key, so
-// many a second of one key, and no more than half of all for the keys that are
-// not known to be quick.
+// many a second of one key, and no more than half of all for one key, or for
+// all keys together that are not known to be quick.
 //
 // A key is quick while its work takes less than a second. One whose work takes
 // longer, and one whose first work is not done yet, is wary: the wary together
-// hold at most half of the places, so that the other half is always there for
-// the quick. A key starts with a single place until its first work is done.
+// get at most half of the places, so that the other half is there for the quick.
+// A key starts with a single place until its first work is done.
 //
 // A Gate belongs to one goroutine.
 package gate
@@ -217,13 +217,14 @@ func (g *Gate) setWary(k *Key, wary bool) {
 
 // allowed returns how much of the key may start now.
 func (g *Gate) allowed(k *Key, now time.Time) int {
-	n := k.limit
+	half := max(1, g.size/2)
+	n := min(k.limit, half)
 	if !k.known {
 		n = min(n, 1)
 	}
 	n -= k.inflight
 	if k.wary {
-		n = min(n, max(1, g.size/2)-g.held)
+		n = min(n, half-g.held)
 	}
 	if k.limiter != nil && n > 0 {
 		n = min(n, int(k.limiter.TokensAt(now)))

@@ -111,34 +111,52 @@ func TestTheWaryHoldAtMostHalf(t *testing.T) {
 
 func TestWorkThatTakesLongMakesItsKeyWaryWhileItRuns(t *testing.T) {
 	h := newHouse(t, 8)
-	h.prove("slow", "other", "quick")
-	var ps []*Pass
-	for range 6 {
-		ps = append(ps, h.enter("slow", 8, 0))
-	}
-	h.room("slow", 2)
-	h.now = h.now.Add(slowAfter)
-	h.room("slow", 0)
-	h.free(2)
-	h.leave(ps[:3]...)
-	h.room("slow", 1)
-	h.leave(ps[3:]...)
-	h.room("slow", unnamed)
+	h.prove("slow", "quick")
 	p := h.enter("slow", 8, 0)
-	h.room("slow", 3) // half, less one
+	h.now = h.now.Add(slowAfter)
+	for range 3 {
+		h.enter("new", 8, 0)
+	}
+	for n := range 2 {
+		h.enter(fmt.Sprint("new", n), 8, 0)
+	}
+	h.room("slow", 0) // 4 wary ones hold half
+	h.free(4)
+	h.room("quick", unnamed)
+	h.leave(p)
+	h.room("slow", unnamed)
+	p = h.enter("slow", 8, 0)
+	h.room("slow", 0)
 	h.leave(p)
 	h.enter("slow", 8, 0)
-	h.room("slow", 7) // quick again
+	h.room("slow", 3) // quick again
+}
+
+func TestOneKeyHoldsAtMostHalf(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("a", "b")
+	for range 4 {
+		h.enter("a", 8, 0)
+	}
+	h.room("a", 0)
+	if h.enter("a", 8, 0) != nil {
+		t.Error("a key alone holds more than half")
+	}
+	h.room("b", unnamed)
 }
 
 func TestAKeyStaysWaryWhileOldWorkOfItHangs(t *testing.T) {
 	h := newHouse(t, 4)
 	h.prove("a")
 	h.enter("a", 4, 0)
+	b := h.enter("b", 4, 0) // new, and so wary
 	h.now = h.now.Add(slowAfter)
+	h.room("a", 0)
+	h.leave(b)
 	h.room("a", 1)
 	h.leave(h.enter("a", 4, 0))
-	h.room("a", 1)
+	h.enter("c", 4, 0)
+	h.room("a", 0)
 }
 
 func TestARateSpreadsStarts(t *testing.T) {
