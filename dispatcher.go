@@ -14,9 +14,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -197,7 +199,7 @@ func (c *Config) fill() {
 	})
 	setDefault(&c.Network.MaxResponseBytes, 16<<10)
 	setDefault(&c.Concurrency, 256)
-	setDefault(&c.EndpointConcurrency, min(16, c.Concurrency))
+	setDefault(&c.EndpointConcurrency, max(1, min(16, c.Concurrency)))
 	setDefault(&c.AutoDisable, 5*24*time.Hour)
 	setDefault(&c.PollInterval, time.Second)
 	setDefault(&c.Lease, c.longestTimeout()+30*time.Second)
@@ -445,7 +447,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	r := newRun(ctx, d)
 	var side sync.WaitGroup
 	side.Go(func() { r.purge(ctx) })
+	// A claim may finish, so that what it has leased is given back, but neither
+	// may keep Run from ending.
+	late := context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, r.leave) })
 	r.dispatch(ctx)
+	late()
 	side.Wait()
 	return r.drain()
 }
@@ -456,6 +462,8 @@ type run struct {
 	*Dispatcher
 	sending  context.Context // of the requests; outlives that of Run
 	cut      context.CancelFunc
+	claiming context.Context // of what dispatch does with the store; outlives that of Run by flushTimeout
+	leave    context.CancelFunc
 	storing  context.Context // of the store's calls; outlives sending
 	giveUp   context.CancelFunc
 	gate     *gate.Gate
@@ -484,6 +492,7 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), disabled: make(map[string]int64)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
+	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
 	r.settler = batch.New(batch.Options{Items: maxBatch, Queue: 2 * d.config.Concurrency}, r.settle)
 	return r
@@ -510,7 +519,7 @@ func (r *run) dispatch(ctx context.Context) {
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
-		claimed, next, err := r.store.Claim(r.storing, request)
+		claimed, next, err := r.store.Claim(r.claiming, request)
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0
@@ -604,7 +613,7 @@ func (r *run) start(claimed []Claimed, stopping bool) {
 
 // giveBack makes a delivery due again after the delay, as if never claimed.
 func (r *run) giveBack(c *Claimed, delay time.Duration) {
-	r.add(c, Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: StatePending, Delay: delay, Pause: c.reopen()})
+	r.add(r.claiming, c, Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: StatePending, Delay: delay, Pause: c.reopen()})
 }
 
 // reopen returns the Pause of a settlement that says nothing of the endpoint: a
@@ -616,8 +625,8 @@ func (c *Claimed) reopen() time.Duration {
 	return time.Nanosecond
 }
 
-func (r *run) add(c *Claimed, s Settlement) {
-	if err := r.settler.Add(r.storing, settled{s, c}, 0); err != nil {
+func (r *run) add(ctx context.Context, c *Claimed, s Settlement) {
+	if err := r.settler.Add(ctx, settled{s, c}, 0); err != nil {
 		r.lost.Add(1)
 	}
 }
@@ -645,11 +654,11 @@ func (r *run) target(record *EndpointRecord) (*target, error) {
 // it.
 func (r *run) deliver(j *job) {
 	if j.Expired > maxExpired {
-		r.add(j.Claimed, r.outcome(j.target, j.Claimed, r.crashed(j.Claimed, j.target)))
+		r.add(r.storing, j.Claimed, r.outcome(j.target, j.Claimed, r.crashed(j.Claimed, j.target)))
 		return
 	}
 	result := r.attempt(r.sending, j.target, j.Claimed)
-	r.add(j.Claimed, r.outcome(j.target, j.Claimed, result))
+	r.add(r.storing, j.Claimed, r.outcome(j.target, j.Claimed, result))
 }
 
 // settle stores outcomes, for as long as that takes or until Run gives up, and
@@ -687,6 +696,9 @@ func (r *run) settle(items []settled) {
 			bare := *a
 			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
 			bare.Truncated = true
+			if failures >= 9 && bare.Error != "" {
+				bare.Error = "the record of this attempt could not be stored"
+			}
 			settlements[0].Attempt = &bare
 		}
 	}
@@ -841,13 +853,28 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, c *Claimed) result 
 	message, headers, err := t.prepare(c, a)
 	if err != nil {
 		r.err, r.ours = err, true
-		a.Error = err.Error()
+		a.Error = errorText(err)
 	} else {
 		r.err = d.post(ctx, t, message, headers, &r)
 	}
 	a.Duration = time.Since(start)
 	d.record(ctx, t, c, &r)
 	return r
+}
+
+// errorText returns the text of an error in a form that any store can write,
+// whoever has made the error: bounded, in UTF-8, without control characters.
+func errorText(err error) string {
+	text := err.Error()
+	if len(text) > maxText {
+		text = text[:maxText] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
 // prepare builds the body and the headers of an attempt. An error is ours.

@@ -267,10 +267,10 @@ func checkKey(field, key string) error {
 	return nil
 }
 
-// checkTime returns ErrInvalid unless t, in UTC, can be written in RFC 3339.
+// checkTime returns ErrInvalid unless a time, in UTC, can be written in RFC 3339.
 func checkTime(t time.Time) error {
 	if year := t.UTC().Year(); year < 0 || year > 9999 {
-		return fmt.Errorf("%w event time of the year %d: want a year from 0 to 9999", ErrInvalid, year)
+		return fmt.Errorf("%w time of the year %d: want a year from 0 to 9999", ErrInvalid, year)
 	}
 	return nil
 }

@@ -800,6 +800,12 @@ func checkSecret(s Signer, secret Secret) (err error) {
 	if n := len(secret.Value); n == 0 || n > maxSecretLen {
 		return fmt.Errorf("%w secret: it has %d bytes, want 1 to %d", ErrInvalid, n, maxSecretLen)
 	}
+	if !utf8.ValidString(secret.Value) {
+		return fmt.Errorf("%w secret: it is not UTF-8 text; write binary keys in hex or base64 and decode them in Key", ErrInvalid)
+	}
+	if err := checkTime(secret.ExpiresAt); err != nil {
+		return err
+	}
 	c, ok := s.(interface{ CheckSecret(Secret) error })
 	if !ok {
 		return nil

@@ -137,7 +137,7 @@ type Log interface {
 // with, and the rest as bytes.
 type EndpointRecord struct {
 	ID             string
-	Tenant         string
+	Tenant         string // "*" with AllTenants: only a Scope with All contains it
 	AllTenants     bool
 	Patterns       []string
 	Ordered        bool
@@ -927,7 +927,7 @@ func (s *MemoryStore) judge(e *memoryEndpoint, o *Settlement, now time.Time) {
 	r := e.record
 	success := o.Health == HealthSuccess && (!r.FailingSince.IsZero() || !r.NotBefore.IsZero())
 	failure := o.Health == HealthFailure && r.FailingSince.IsZero()
-	disable := o.Disable != "" && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(r.FailingSince))
+	disable := o.Disable != "" && !r.Disabled && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(r.FailingSince))
 	if !success && !failure && !disable && o.Pause <= 0 {
 		return
 	}

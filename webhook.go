@@ -156,8 +156,9 @@ type Endpoint struct {
 	// and "" only what "" does). Immutable. Through a scoped [View], empty
 	// means that view's tenant.
 	Tenant string
-	// AllTenants makes the endpoint receive the events of every tenant.
-	// Settable through the unscoped [Dispatcher] only, otherwise [ErrInvalid].
+	// AllTenants makes the endpoint receive the events of every tenant. Tenant
+	// is then empty, and only the unscoped [Dispatcher] may set it, otherwise
+	// [ErrInvalid], and sees the endpoint and its deliveries.
 	AllTenants bool
 	// Events are the patterns of the event types that it subscribes to:
 	// "document.signed" is that type, "document.*" every type that begins with
@@ -296,7 +297,7 @@ type Delivery struct {
 	EventType   string
 	EventTenant string // whose event it is
 	EndpointID  string
-	Tenant      string // whose endpoint it is
+	Tenant      string // whose endpoint it is, "*" for one with AllTenants
 	State       State
 	Origin      Origin
 	Attempts    int    // counted attempts so far; those cut short by a shutdown do not count
@@ -539,6 +540,9 @@ func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint],
 // one.
 func (v *View) Enable(ctx context.Context, id string) error {
 	e, err := v.setDisabled(ctx, id, false, "")
+	if err == errUnchanged {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("enable endpoint %q: %w", id, err)
 	}
@@ -547,9 +551,13 @@ func (v *View) Enable(ctx context.Context, id string) error {
 	return nil
 }
 
-// Disable stops fan-out and delivery to an endpoint until Enable.
+// Disable stops fan-out and delivery to an endpoint until Enable. It is a no-op
+// for one that is disabled for the same reason.
 func (v *View) Disable(ctx context.Context, id, reason string) error {
 	e, err := v.setDisabled(ctx, id, true, reason)
+	if err == errUnchanged {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("disable endpoint %q: %w", id, err)
 	}
@@ -559,20 +567,26 @@ func (v *View) Disable(ctx context.Context, id, reason string) error {
 
 func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason string) (Endpoint, error) {
 	return v.change(ctx, id, 0, func(e Endpoint) (Endpoint, error) {
+		if e.Disabled == disabled && e.DisabledReason == reason {
+			return e, errUnchanged
+		}
 		e.Disabled, e.DisabledReason = disabled, reason
 		return e, checkText("reason", reason)
 	})
 }
 
-// Reveal returns the signing secrets of an endpoint, the newest first. A notice
-// records it.
+// errUnchanged makes an edit leave the endpoint as it is.
+var errUnchanged = errors.New("unchanged")
+
+// Reveal returns the signing secrets of an endpoint that have not expired, the
+// newest first. A notice records it.
 func (v *View) Reveal(ctx context.Context, id string) ([]Secret, error) {
 	e, err := v.endpoint(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("reveal endpoint %q: %w", id, err)
 	}
 	v.d.observe(ctx, SecretsRevealed{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx)})
-	return e.Secrets, nil
+	return validSecrets(e.Secrets, time.Now()), nil
 }
 
 // RotateSecret makes next the endpoint's signing secret and returns it; with a
@@ -600,6 +614,9 @@ func (v *View) RotateSecret(ctx context.Context, id string, next Secret, overlap
 			if overlap > 0 {
 				now := time.Now().UTC().Truncate(time.Microsecond)
 				for _, s := range validSecrets(e.Secrets, now) {
+					if s.Value == next.Value {
+						continue
+					}
 					if end := now.Add(overlap); s.ExpiresAt.IsZero() || end.Before(s.ExpiresAt) {
 						s.ExpiresAt = end
 					}
@@ -651,7 +668,7 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
-	p, err := newPublication(Event{Type: eventType, Tenant: record.Tenant, Data: data})
+	p, err := newPublication(Event{Type: eventType, Tenant: t.endpoint.Tenant, Data: data})
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
@@ -778,6 +795,9 @@ func (v *View) Replay(ctx context.Context, f ReplayFilter) (ReplayResult, error)
 func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult, err error) {
 	if f.Limit, err = v.checkLimit(f.Limit); err != nil {
 		return result, err
+	}
+	if f.Missed && f.EndpointID == "" {
+		return result, fmt.Errorf("EndpointID: %w: Missed needs one", ErrInvalid)
 	}
 	var candidates []Delivery
 	if f.Missed {
@@ -1032,8 +1052,12 @@ func (d *Dispatcher) checkEndpoint(e Endpoint) error {
 		checkEndpointID(e.ID), checkTenant(e.Tenant), checkText("Description", e.Description), checkText("CreatedBy", e.CreatedBy),
 		checkAuth(e.Auth), d.checkURL(e.URL),
 	}
-	for _, p := range e.Events {
-		mistakes = append(mistakes, checkPattern(p))
+	if len(e.Events) > maxPatterns {
+		mistakes = append(mistakes, fmt.Errorf("Events: %w: %d are more than %d", ErrInvalid, len(e.Events), maxPatterns))
+	} else {
+		for _, p := range e.Events {
+			mistakes = append(mistakes, checkPattern(p))
+		}
 	}
 	mistakes = append(mistakes, d.catalog.checkPatterns(e.Events))
 	if p := d.profiles[e.Profile]; p == nil {
@@ -1078,7 +1102,10 @@ func checkEndpointID(id string) error {
 	return nil
 }
 
-const maxText = 1024
+const (
+	maxText     = 1024
+	maxPatterns = 1000
+)
 
 func checkText(field, text string) error {
 	if len(text) > maxText || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
@@ -1115,6 +1142,10 @@ type secretConfig struct {
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
 }
 
+// allTenants is EndpointRecord.Tenant of an endpoint that receives the events of
+// all: no tenant is called so, and no scope but that of the operator contains it.
+const allTenants = "*"
+
 // record returns the endpoint as a store keeps it.
 func (e Endpoint) record() (EndpointRecord, error) {
 	c := endpointConfig{
@@ -1129,8 +1160,12 @@ func (e Endpoint) record() (EndpointRecord, error) {
 	if err != nil {
 		return EndpointRecord{}, fmt.Errorf("encode endpoint: %w", err)
 	}
+	tenant := e.Tenant
+	if e.AllTenants {
+		tenant = allTenants
+	}
 	return EndpointRecord{
-		ID: e.ID, Tenant: e.Tenant, AllTenants: e.AllTenants, Patterns: slices.Compact(slices.Sorted(slices.Values(e.Events))), Ordered: e.Ordered,
+		ID: e.ID, Tenant: tenant, AllTenants: e.AllTenants, Patterns: slices.Compact(slices.Sorted(slices.Values(e.Events))), Ordered: e.Ordered,
 		Disabled: e.Disabled, DisabledReason: e.DisabledReason, Rev: e.Rev, Config: config,
 	}, nil
 }
@@ -1148,6 +1183,9 @@ func (r *EndpointRecord) endpoint() (Endpoint, error) {
 		Headers: c.Headers, RateLimit: c.RateLimit, Concurrency: c.Concurrency, Ordered: r.Ordered, CreatedBy: c.CreatedBy,
 		Disabled: r.Disabled, DisabledReason: r.DisabledReason, FailingSince: r.FailingSince, NotBefore: r.NotBefore,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Rev: r.Rev,
+	}
+	if r.AllTenants {
+		e.Tenant = ""
 	}
 	for _, s := range c.Secrets {
 		e.Secrets = append(e.Secrets, Secret(s))

@@ -300,6 +300,7 @@ func TestUpdateRefuses(t *testing.T) {
 	})
 	const url = "https://acme.example/"
 	register(t, d.View, Endpoint{ID: "e", URL: url, Tenant: "acme", Auth: BearerToken("t0ken")})
+	register(t, d.View, Endpoint{ID: "nobodys", URL: url})
 	good := Endpoint{ID: "e", URL: url, Events: []string{"a"}, Auth: Auth{Scheme: "bearer"}}
 	tests := []struct {
 		name   string
@@ -312,6 +313,9 @@ func TestUpdateRefuses(t *testing.T) {
 		{"an old Rev", d.View, func(e *Endpoint) { e.Rev = 7 }, ErrConflict, "rev is 1, not 7"},
 		{"another tenant", d.View, func(e *Endpoint) { e.Tenant = "acme/legal" }, ErrInvalid, "Tenant"},
 		{"all tenants, by its tenant", d.Tenant("acme"), func(e *Endpoint) { e.AllTenants = true }, ErrInvalid, "AllTenants"},
+		{"all tenants, by the tenant without a name", d.Tenant(""), func(e *Endpoint) {
+			e.ID, e.Auth, e.AllTenants = "nobodys", Auth{}, true
+		}, ErrInvalid, "AllTenants"},
 		{"all tenants, for a tenant", d.View, func(e *Endpoint) { e.AllTenants = true }, ErrInvalid, "AllTenants"},
 		{"no events", d.View, func(e *Endpoint) { e.Events = nil }, ErrInvalid, "Events"},
 		{"a pattern that nothing matches", d.View, func(e *Endpoint) { e.Events = []string{"b"} }, ErrUnknownEventType, `"b"`},
@@ -410,23 +414,35 @@ func TestOfConcurrentUpdatesOfOneRevOneSucceeds(t *testing.T) {
 	}
 }
 
-// contended lets another change come between each read and write of an endpoint.
-type contended struct{ Store }
-
-func (contended) PutEndpoint(_ context.Context, r EndpointRecord) (EndpointRecord, error) {
-	if r.Rev > 0 {
-		return EndpointRecord{}, fmt.Errorf("put: %w", ErrConflict)
-	}
-	return r, nil
+// contended lets other changes come between the next reads and writes of an
+// endpoint.
+type contended struct {
+	Store
+	changes *int
 }
 
-func TestUpdateGivesUpWhenOthersAlwaysComeFirst(t *testing.T) {
-	store := NewMemoryStore()
-	e := register(t, newDispatcher(t, store, testConfig(nil)).View, Endpoint{})
-	d := newDispatcher(t, contended{store}, testConfig(nil))
-	e.Rev = 0
-	_, err := d.Update(t.Context(), e)
-	mustContain(t, err, ErrConflict)
+func (s contended) PutEndpoint(ctx context.Context, r EndpointRecord) (EndpointRecord, error) {
+	if r.Rev > 0 && *s.changes > 0 {
+		*s.changes--
+		return EndpointRecord{}, fmt.Errorf("put: %w", ErrConflict)
+	}
+	return s.Store.PutEndpoint(ctx, r)
+}
+
+func TestUpdateOfAnyRevTriesAgainWhenAnotherComesFirst(t *testing.T) {
+	changes := 0
+	d := newDispatcher(t, contended{NewMemoryStore(), &changes}, testConfig(nil))
+	e := register(t, d.View, Endpoint{})
+	update := func(rev int64, others int) error {
+		changes = others
+		_, err := d.Update(t.Context(), Endpoint{ID: e.ID, URL: receiverURL, Events: []string{"*"}, Rev: rev})
+		return err
+	}
+	mustContain(t, update(1, 1), ErrConflict)
+	if err := update(0, 3); err != nil {
+		t.Error(err)
+	}
+	mustContain(t, update(0, 1000), ErrConflict)
 }
 
 func TestUnregisterCancelsWhatIsPending(t *testing.T) {
@@ -994,6 +1010,22 @@ func TestReplayOfFailures(t *testing.T) {
 			t.Errorf("repeated, it does %+v, want nothing", got)
 		}
 		settleDue(t, d, StateDelivered)
+	}
+}
+
+func TestReplayKeepsTheOrderOfPublish(t *testing.T) {
+	d := newDispatcher(t, NewMemoryStore(), testConfig(nil))
+	register(t, d.View, Endpoint{})
+	for _, id := range []string{"1", "2", "3"} {
+		publish(t, d, Event{ID: id})
+	}
+	settleDue(t, d, StateExhausted)
+	if _, err := d.Replay(t.Context(), ReplayFilter{}); err != nil {
+		t.Fatal(err)
+	}
+	created := ids(deliveries(t, d, DeliveryFilter{States: []State{StatePending}}), deliveryEvent)
+	if want := []string{"3", "2", "1"}; !slices.Equal(created, want) {
+		t.Errorf("newest first, it created %v, want %v", created, want)
 	}
 }
 
@@ -1809,6 +1841,11 @@ func TestTheStoresFailuresArePassedOn(t *testing.T) {
 				if calls[name].delivery {
 					id = delivery(t, d, "m").ID
 				}
+				if name == "Enable" && method == "PutEndpoint" { // of an enabled one it would be a no-op
+					if err := d.Disable(t.Context(), id, "maintenance"); err != nil {
+						t.Fatal(err)
+					}
+				}
 				told := len(seen.all())
 				store.fails[method] = errDown
 				mustContain(t, calls[name].call(t.Context(), d.View, id), errDown)
@@ -1865,4 +1902,92 @@ func TestAnUnreadableConfigurationIsAnErrorThatDoesNotQuoteIt(t *testing.T) {
 	if err := d.Unregister(t.Context(), "e"); err != nil {
 		t.Error("it cannot be removed:", err)
 	}
+}
+
+func TestOnlyTheOperatorSeesAnEndpointOfAllTenants(t *testing.T) {
+	d := newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+	e := register(t, d.View, Endpoint{AllTenants: true})
+	if e.Tenant != "" || !e.AllTenants {
+		t.Errorf("registered as tenant %q, all %v", e.Tenant, e.AllTenants)
+	}
+	publish(t, d, Event{ID: "m", Tenant: "acme"})
+	for _, tenant := range []string{"", "acme"} {
+		v := d.Tenant(tenant)
+		if _, err := v.Endpoint(t.Context(), e.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("tenant %q: endpoint: %v", tenant, err)
+		}
+		if _, err := v.Reveal(t.Context(), e.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("tenant %q: reveal: %v", tenant, err)
+		}
+		if page, err := v.Deliveries(t.Context(), DeliveryFilter{}); err != nil || len(page.Items) != 0 {
+			t.Errorf("tenant %q sees %d deliveries, %v", tenant, len(page.Items), err)
+		}
+	}
+	if page, err := d.Deliveries(t.Context(), DeliveryFilter{}); err != nil || len(page.Items) != 1 {
+		t.Errorf("the operator sees %d deliveries, %v", len(page.Items), err)
+	}
+}
+
+func TestEnableAndDisableAreNoOpsWhereNothingChanges(t *testing.T) {
+	seen := &notices{}
+	config := testConfig(newReceiver(t, nil))
+	config.Observer = seen
+	d := newDispatcher(t, NewMemoryStore(), config)
+	e := register(t, d.View, Endpoint{})
+	told := len(seen.all())
+	if err := d.Enable(t.Context(), e.ID); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := d.Endpoint(t.Context(), e.ID); err != nil || again.Rev != e.Rev {
+		t.Errorf("rev is %d, was %d, %v", again.Rev, e.Rev, err)
+	}
+	for range 2 {
+		if err := d.Disable(t.Context(), e.ID, "paused"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err := d.Endpoint(t.Context(), e.ID); err != nil || again.Rev != e.Rev+1 {
+		t.Errorf("rev is %d after disabling twice, was %d, %v", again.Rev, e.Rev, err)
+	}
+	if n := len(seen.all()) - told; n != 1 {
+		t.Errorf("%d notices, want 1", n)
+	}
+}
+
+func TestSecretsThatCannotBeKeptAreRefused(t *testing.T) {
+	config := testConfig(newReceiver(t, nil))
+	config.Profile.Signer = HMAC{Header: "X-Signature"}
+	d := newDispatcher(t, NewMemoryStore(), config)
+	_, err := d.Register(t.Context(), Endpoint{URL: receiverURL, Secrets: []Secret{{Value: "\xff\xfe key"}}})
+	mustContain(t, err, ErrInvalid, "UTF-8")
+
+	d = newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+	late := Secret{Value: NewSecret().Value, ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}
+	_, err = d.Register(t.Context(), Endpoint{URL: receiverURL, Secrets: []Secret{NewSecret(), late}})
+	mustContain(t, err, ErrInvalid, "year 10000")
+}
+
+func TestRevealOmitsExpiredAndRotationRepeatsNoSecret(t *testing.T) {
+	d := newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+	expired := Secret{Value: NewSecret().Value, ExpiresAt: time.Now().Add(-time.Minute)}
+	e := register(t, d.View, Endpoint{Secrets: []Secret{NewSecret(), expired}})
+	if _, err := d.RotateSecret(t.Context(), e.ID, e.Secrets[0], time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := d.Reveal(t.Context(), e.ID)
+	if err != nil || len(secrets) != 1 || secrets[0].Value != e.Secrets[0].Value {
+		t.Errorf("revealed %d secrets, %v; want the one current", len(secrets), err)
+	}
+}
+
+func TestReplayOfWhatWasMissedNeedsAnEndpoint(t *testing.T) {
+	d := newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+	_, err := d.Replay(t.Context(), ReplayFilter{Missed: true})
+	mustContain(t, err, ErrInvalid, "EndpointID")
+}
+
+func TestPatternsAreBoundedInNumber(t *testing.T) {
+	d := newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+	_, err := d.Register(t.Context(), Endpoint{URL: receiverURL, Events: make([]string, 1001)})
+	mustContain(t, err, ErrInvalid, "1001", "1000")
 }

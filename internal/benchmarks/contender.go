@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// contender is one side of a comparison.
+type contender struct {
+	name string
+	// prepare makes n deliveries to the receiver at that base URL ready, all of
+	// those that count to its path quick, and returns what delivers them. Only
+	// that is measured. It returns when all is sent, or soon after stop has
+	// ended, which it does when the receiver has answered all n.
+	prepare func(ctx context.Context, url string, n int) (deliver func(stop context.Context) error, err error)
+}
+
+// sample is one measurement of a contender; all but elapsed are per delivery and
+// of the sender's process.
+type sample struct {
+	elapsed time.Duration // from the start of deliver to the receiver's last answer
+	cpu     time.Duration // until deliver has returned, as the two below
+	allocs  float64
+	bytes   float64
+}
+
+// roundTimeout bounds a measurement.
+const roundTimeout = 5 * time.Minute
+
+// measure has the contender deliver n requests.
+func (c contender) measure(ctx context.Context, r *receiver, n int) (sample, error) {
+	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
+	defer cancel()
+	deliver, err := c.prepare(ctx, r.url, n)
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: prepare: %w", c.name, err)
+	}
+	answered, err := r.expect(n)
+	if err != nil {
+		return sample{}, err
+	}
+	stop, finish := context.WithCancel(ctx)
+	defer finish()
+	result := make(chan error, 1)
+	runtime.GC()
+	before := usage()
+	start := time.Now()
+	go func() { result <- deliver(stop) }()
+	var elapsed time.Duration
+	for elapsed == 0 {
+		select {
+		case err := <-answered:
+			if err != nil {
+				return sample{}, err
+			}
+			elapsed = time.Since(start)
+		case err := <-result:
+			if err != nil {
+				return sample{}, fmt.Errorf("%s: deliver: %w", c.name, err)
+			}
+			result <- nil
+			select {
+			case err := <-answered:
+				if err != nil {
+					return sample{}, err
+				}
+				elapsed = time.Since(start)
+			case <-time.After(roundTimeout / 10):
+				return sample{}, fmt.Errorf("%s: the receiver has not had all", c.name)
+			}
+		case <-ctx.Done():
+			return sample{}, fmt.Errorf("%s: %w", c.name, ctx.Err())
+		}
+	}
+	finish()
+	if err := <-result; err != nil {
+		return sample{}, fmt.Errorf("%s: deliver: %w", c.name, err)
+	}
+	after := usage()
+	return sample{
+		elapsed: elapsed,
+		cpu:     (after.cpu - before.cpu) / time.Duration(n),
+		allocs:  float64(after.allocs-before.allocs) / float64(n),
+		bytes:   float64(after.bytes-before.bytes) / float64(n),
+	}, nil
+}
+
+// measureInTurns measures every contender once a round, every other round in
+// the opposite order, after one round that does not count.
+func measureInTurns(ctx context.Context, contenders []contender, rounds, n int) ([][]sample, error) {
+	r, err := startReceiver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	samples := make([][]sample, len(contenders))
+	for round := -1; round < rounds; round++ {
+		for turn := range contenders {
+			at := turn
+			if round&1 == 1 {
+				at = len(contenders) - 1 - turn
+			}
+			s, err := contenders[at].measure(ctx, r, n)
+			if err != nil {
+				return nil, err
+			}
+			if round >= 0 {
+				samples[at] = append(samples[at], s)
+			}
+		}
+	}
+	return samples, nil
+}
+
+// each returns a value of every sample.
+func each(samples []sample, value func(sample) float64) []float64 {
+	values := make([]float64, len(samples))
+	for n, s := range samples {
+		values[n] = value(s)
+	}
+	return values
+}
+
+// both combines two values of the same rounds.
+func both(a, b []float64, combine func(a, b float64) float64) []float64 {
+	values := make([]float64, len(a))
+	for n := range a {
+		values[n] = combine(a[n], b[n])
+	}
+	return values
+}
+
+func ratio(a, b float64) float64      { return a / b }
+func difference(a, b float64) float64 { return a - b }
+
+func seconds(s sample) float64      { return s.elapsed.Seconds() }
+func microseconds(s sample) float64 { return float64(s.cpu) / 1e3 }
+func allocs(s sample) float64       { return s.allocs }
+func bytesOf(s sample) float64      { return s.bytes }
+
+type used struct {
+	cpu           time.Duration // user and system
+	allocs, bytes uint64
+}
+
+// usage returns what this process has used so far.
+func usage() used {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	return used{cpu: cpuTime(), allocs: memory.Mallocs, bytes: memory.TotalAlloc}
+}
+
+// cpuTime returns the processor time that this process has used so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail for RUSAGE_SELF
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

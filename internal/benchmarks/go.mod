@@ -1,0 +1,18 @@
+module github.com/outhook/webhook/internal/benchmarks
+
+go 1.26
+
+require (
+	github.com/google/uuid v1.6.0
+	github.com/outhook/webhook v0.0.0
+)
+
+require (
+	code.dny.dev/ssrf v0.3.0 // indirect
+	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
+	go.uber.org/multierr v1.10.0 // indirect
+	go.uber.org/zap v1.28.0 // indirect
+	golang.org/x/time v0.14.0 // indirect
+)
+
+replace github.com/outhook/webhook => ../../

@@ -1,0 +1,175 @@
+// Command benchmarks measures Outhook side by side with what it is compared to,
+// all in one run and in turns, so that whatever else the machine does falls on
+// both sides alike. It prints medians with their bounds and exits with status 1
+// if a bound is missed.
+//
+//	go run ./internal/benchmarks [-rounds 9] [-deliveries 20000] [-only delivery,isolation,memory] [-cpuprofile FILE]
+//
+// The receiver of the requests is a process of its own, the same program started
+// again. The command needs a Unix system.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	if isReceiver() {
+		receive()
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	met, err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchmarks:", err)
+	}
+	if err != nil || !met {
+		stop()
+		os.Exit(1)
+	}
+}
+
+// size says how much is measured.
+type size struct {
+	rounds     int
+	deliveries int    // in a round
+	queued     int    // for the stuck endpoint of the isolation scenario
+	pending    [2]int // in the store of the memory scenario
+	endpoints  int    // there
+	cpuProfile string
+}
+
+// scenario measures one promise.
+type scenario struct {
+	name string
+	run  func(context.Context, size) ([]figure, error)
+}
+
+var scenarios = []scenario{
+	{"delivery", delivery},
+	{"isolation", isolation},
+	{"memory", memory},
+}
+
+// run measures what the arguments ask for, prints it, and reports whether every
+// bound was met.
+func run(ctx context.Context, args []string, out io.Writer) (met bool, err error) {
+	s := size{queued: 1000, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
+	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
+	flags.IntVar(&s.rounds, "rounds", 9, "rounds of each contender")
+	flags.IntVar(&s.deliveries, "deliveries", 20_000, "deliveries in a round")
+	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`")
+	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
+	if err := flags.Parse(args); err != nil {
+		return false, err
+	}
+	if s.rounds < 1 || s.deliveries < 1 {
+		return false, fmt.Errorf("-rounds and -deliveries must be positive")
+	}
+	selected := scenarios
+	if *only != "" {
+		names := strings.Split(*only, ",")
+		selected = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(names, s.name) })
+		if len(selected) != len(names) {
+			return false, fmt.Errorf("-only %s: the scenarios are delivery, isolation and memory", *only)
+		}
+	}
+	return measureAll(ctx, s, selected, out)
+}
+
+func measureAll(ctx context.Context, s size, selected []scenario, out io.Writer) (met bool, err error) {
+	_, _ = fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d; %d rounds of %d deliveries, in turns\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds, s.deliveries)
+	met = true
+	for _, scenario := range selected {
+		start := time.Now()
+		figures, err := scenario.run(ctx, s)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", scenario.name, err)
+		}
+		if err := printTable(out, scenario.name, figures); err != nil {
+			return false, err
+		}
+		_, _ = fmt.Fprintf(out, "(%s took %v)\n", scenario.name, time.Since(start).Round(time.Second))
+		met = met && !slices.ContainsFunc(figures, func(f figure) bool { return !f.bound.met(f.median()) })
+	}
+	return met, nil
+}
+
+// figure is one line of the table: what was measured in each round.
+type figure struct {
+	name   string
+	unit   string
+	rounds []float64
+	bound  bound
+}
+
+func (f figure) median() float64 { return median(f.rounds) }
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// bound is what the median of a figure must not miss. The zero bound is none.
+type bound struct {
+	relation relation
+	limit    float64
+}
+
+type relation string
+
+const (
+	atLeast relation = ">="
+	atMost  relation = "<="
+)
+
+func (b bound) met(v float64) bool {
+	switch b.relation {
+	case atLeast:
+		return v >= b.limit
+	case atMost:
+		return v <= b.limit
+	}
+	return true
+}
+
+func printTable(out io.Writer, title string, figures []figure) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(w, "\n%s\tmedian\tmin\tmax\t\tbound\t\n", title)
+	for _, f := range figures {
+		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s", f.name, number(f.median()), number(slices.Min(f.rounds)), number(slices.Max(f.rounds)), f.unit)
+		if f.bound.relation != "" {
+			verdict := "FAIL"
+			if f.bound.met(f.median()) {
+				verdict = "pass"
+			}
+			_, _ = fmt.Fprintf(w, "\t%s %s\t%s", f.bound.relation, number(f.bound.limit), verdict)
+		}
+		_, _ = fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
+
+// number formats v with three significant digits at least.
+func number(v float64) string {
+	switch {
+	case v < 10:
+		return fmt.Sprintf("%.2f", v)
+	case v < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/outhook/webhook"
+)
+
+const (
+	tenantEndpoints = 10 // endpoints of a tenant in the memory scenario
+	eventDataSize   = 128
+	claimSize       = 100
+)
+
+// memory measures the MemoryStore alone: what claiming and settling costs while
+// much and while very much is pending, and what a pending delivery takes.
+func memory(ctx context.Context, s size) ([]figure, error) {
+	var stores [2]*filledStore
+	overhead := make([][]float64, 2)
+	for n, pending := range s.pending {
+		var err error
+		if stores[n], err = newFilledStore(ctx, s.endpoints); err != nil {
+			return nil, err
+		}
+		before := heap()
+		if err := stores[n].fill(ctx, pending); err != nil {
+			return nil, err
+		}
+		overhead[n] = []float64{float64(heap()-before)/float64(pending) - eventDataSize}
+	}
+	times := make([][]float64, 2)
+	for round := -1; round < s.rounds; round++ {
+		for turn := range stores {
+			n := turn ^ round&1
+			took, err := stores[n].drain(ctx, min(s.deliveries, s.pending[n]))
+			if err != nil {
+				return nil, err
+			}
+			if round >= 0 {
+				times[n] = append(times[n], took)
+			}
+		}
+	}
+	var figures []figure
+	for n, pending := range s.pending {
+		figures = append(figures,
+			figure{name: fmt.Sprintf("%d pending: claim and settle", pending), unit: "ns CPU/delivery", rounds: times[n], bound: bound{atMost, 3000}},
+			figure{name: fmt.Sprintf("%d pending: beside the data", pending), unit: "B/delivery", rounds: overhead[n], bound: bound{atMost, 1024}},
+		)
+	}
+	return append(figures, figure{
+		name: fmt.Sprintf("%d / %d pending", s.pending[1], s.pending[0]), unit: "of its time",
+		rounds: both(times[1], times[0], ratio), bound: bound{atMost, 1.3},
+	}), nil
+}
+
+// heap returns the bytes of what is reachable.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // finalizers and pools need a second one
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// filledStore is a MemoryStore with endpoints, each subscribed to a type of its
+// own.
+type filledStore struct {
+	*webhook.MemoryStore
+	endpoints int
+	tenants   [][]string
+	types     []string
+	published int
+}
+
+func newFilledStore(ctx context.Context, endpoints int) (*filledStore, error) {
+	s := &filledStore{MemoryStore: webhook.NewMemoryStore(), endpoints: endpoints}
+	for i := range endpoints {
+		if i%tenantEndpoints == 0 {
+			s.tenants = append(s.tenants, []string{"tenant-" + strconv.Itoa(len(s.tenants))})
+		}
+		s.types = append(s.types, "type-"+strconv.Itoa(i))
+		_, err := s.PutEndpoint(ctx, webhook.EndpointRecord{
+			ID: uuid.NewString(), Tenant: s.tenants[i/tenantEndpoints][0], Patterns: s.types[i : i+1],
+			Config: make([]byte, 256),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// fill adds n pending deliveries, each of an event of its own, to the endpoints
+// in turn.
+func (s *filledStore) fill(ctx context.Context, n int) error {
+	publications := make([]webhook.Publication, 0, batchSize)
+	for i := range n {
+		at := s.published % s.endpoints
+		s.published++
+		tenants, eventType := s.tenants[at/tenantEndpoints], s.types[at:at+1]
+		e := webhook.EventRecord{
+			ID: uuid.Must(uuid.NewV7()).String(), Type: eventType[0], Tenant: tenants[0],
+			Time: time.Now(), Data: make([]byte, eventDataSize),
+		}
+		publications = append(publications, webhook.Publication{Event: e, Patterns: eventType, Tenants: tenants, Origin: webhook.OriginPublish})
+		if len(publications) < batchSize && i < n-1 {
+			continue
+		}
+		if _, err := s.Enqueue(ctx, publications); err != nil {
+			return err
+		}
+		publications = publications[:0]
+	}
+	return nil
+}
+
+// drain claims and settles n deliveries, returns the nanoseconds of processor
+// time that one took, and then fills the store to the level that it had.
+// Nothing but memory is waited for here, and so short a time would be distorted
+// by whatever else the machine does.
+func (s *filledStore) drain(ctx context.Context, n int) (perDelivery float64, err error) {
+	attempts := make([]webhook.Attempt, n)
+	for i := range attempts {
+		attempts[i] = webhook.Attempt{ID: uuid.Must(uuid.NewV7()).String(), Number: 1, StartedAt: time.Now(), StatusCode: 204}
+	}
+	settlements := make([]webhook.Settlement, 0, claimSize)
+	request := webhook.ClaimRequest{Max: claimSize, PerEndpoint: 16, MaxBytes: 8 << 20, Lease: time.Minute}
+	runtime.GC()
+	start := cpuTime()
+	for done := 0; done < n; {
+		request.Max = min(claimSize, n-done)
+		batch, _, err := s.Claim(ctx, request)
+		if err != nil {
+			return 0, err
+		}
+		if len(batch) == 0 {
+			return 0, fmt.Errorf("nothing to claim after %d of %d deliveries", done, n)
+		}
+		settlements = settlements[:0]
+		for i := range batch {
+			c := &batch[i]
+			a := &attempts[done+i]
+			a.DeliveryID = c.Delivery.ID
+			settlements = append(settlements, webhook.Settlement{
+				DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered,
+				Attempt: a, Counted: true, Health: webhook.HealthSuccess,
+			})
+		}
+		stale, err := s.Settle(ctx, settlements)
+		if err != nil {
+			return 0, err
+		}
+		if len(stale) > 0 {
+			return 0, fmt.Errorf("%d of %d settlements are stale", len(stale), len(batch))
+		}
+		done += len(batch)
+	}
+	took := cpuTime() - start
+	if err := s.fill(ctx, n); err != nil {
+		return 0, err
+	}
+	for removed := 1; removed > 0; {
+		if removed, err = s.Purge(ctx, 0, batchSize); err != nil {
+			return 0, err
+		}
+	}
+	return float64(took) / float64(n), nil
+}
