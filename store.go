@@ -222,8 +222,9 @@ type Settlement struct {
 	// Pause > 0 sets the endpoint's NotBefore to now + Pause; 0 leaves it.
 	Pause time.Duration
 	// Disable, if not empty, disables the endpoint for that reason, sets its
-	// UpdatedAt and raises its Rev: always where IfFailingSince is zero, otherwise only while its
-	// FailingSince is still that.
+	// UpdatedAt and raises its Rev: always where IfFailingSince is zero,
+	// otherwise only while its FailingSince is still that. One that is disabled
+	// already stays as it is.
 	Disable        string
 	IfFailingSince time.Time
 }

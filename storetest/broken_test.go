@@ -103,6 +103,7 @@ const (
 	pauseOnlyExtends    fault = "a shorter pause does not count"
 	disableKeepsRev     fault = "disabling keeps Rev"
 	disableAlways       fault = "IfFailingSince is ignored"
+	disableAgainRev     fault = "disabling a disabled endpoint raises Rev"
 	healthRaisesRev     fault = "every outcome raises Rev"
 	headersSingle       fault = "a header is kept with one value"
 	attemptsByStart     fault = "attempts are listed by their start"
@@ -221,6 +222,7 @@ func faults() map[fault][]string {
 		pauseOnlyExtends:    {"pause"},
 		disableKeepsRev:     {"disable"},
 		disableAlways:       {"disable-if"},
+		disableAgainRev:     {"disable-again"},
 		healthRaisesRev:     {"health-rev"},
 		headersSingle:       {"attempt-fields"},
 		attemptsByStart:     {"attempt-order"},

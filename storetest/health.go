@@ -15,6 +15,7 @@ func healthChecks() []check {
 		{"pause", "Pause sets NotBefore from now", pause},
 		{"disable", "Disable disables the endpoint for that reason and raises its Rev", disable},
 		{"disable-if", "Disable with IfFailingSince acts only while FailingSince is still that", disableIf},
+		{"disable-again", "Disable leaves an endpoint that is disabled already as it is", disableAgain},
 		{"health-rev", "a settlement raises Rev only when it disables", healthRev},
 	}
 }
@@ -161,6 +162,20 @@ func disableIf(t *trial) {
 	try(held[3], "is that, in another zone,", since.In(time.FixedZone("", 5*3600)), webhook.HealthFailure, true)
 	t.disable("endpoint", false)
 	try(held[4], "was cleared meanwhile", since, webhook.HealthUnchanged, false)
+}
+
+func disableAgain(t *trial) {
+	t.register("", "endpoint")
+	t.publish("", "a", "b")
+	for n, c := range t.collect(everything(long), 2) {
+		s := attempted(c, webhook.StatePending, http.StatusGone)
+		s.Disable = []string{"the first reason", "the second reason"}[n]
+		t.tick()
+		t.settle(s)
+		if r := t.endpoint("endpoint"); r.DisabledReason != "the first reason" || r.Rev != 2 {
+			t.Errorf("after %d settlements it is disabled for %q with Rev %d, want the first reason and Rev 2", n+1, r.DisabledReason, r.Rev)
+		}
+	}
 }
 
 func healthRev(t *trial) {

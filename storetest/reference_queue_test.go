@@ -446,7 +446,7 @@ func (s *reference) judge(r *webhook.EndpointRecord, o webhook.Settlement, now t
 	if at := now.Add(o.Pause); o.Pause > 0 && (s.fault != pauseOnlyExtends || at.After(r.NotBefore)) {
 		r.NotBefore = at
 	}
-	if o.Disable != "" && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(since) || s.fault == disableAlways) {
+	if o.Disable != "" && (!r.Disabled || s.fault == disableAgainRev) && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(since) || s.fault == disableAlways) {
 		r.Disabled, r.DisabledReason, r.UpdatedAt = true, o.Disable, now
 		if s.fault != disableKeepsRev {
 			r.Rev++
