@@ -18,15 +18,24 @@ import (
 
 // Store keeps endpoints, events, deliveries and attempts. [MemoryStore] is one;
 // package sqlstore has one for PostgreSQL and SQLite; an application can write
-// its own in a few hundred lines and prove it with package storetest.
+// its own, of which examples/customstore is one on a bare key-value store, and
+// prove it with package storetest.
 //
 // A Store matches and orders by the plain fields of the records and never looks
 // into EndpointRecord.Config or EventRecord.Data. Byte fields are kept byte for
-// byte, times to the microsecond at least. All methods are safe for concurrent
-// use, by several processes where the store is shared by them. A context that
-// has ended is answered with its error, and nothing is changed. What a method
-// returns is the caller's to keep: the store does not change it later. What a
-// method is given may be kept: the caller does not change it later.
+// byte, times to the microsecond at least; nil and empty are the same. IDs,
+// tenants, types and patterns are ASCII without control characters; keys,
+// reasons and the texts of an attempt are UTF-8, though a key that is looked up
+// may be anything. All methods are safe for concurrent use, by several processes
+// where the store is shared by them. A context that has ended is answered with
+// its error, and nothing is changed. What a method returns is the caller's to
+// keep: the store does not change it later. What a method is given may be kept:
+// the caller does not change it later.
+//
+// The rules that have nothing to do with a database are methods of the records
+// that a store may call: the filters' Matches, [Settlement.ApplyToDelivery] and
+// [Settlement.ApplyToEndpoint]. A store with a method SetClock(func() time.Time)
+// lets package storetest turn its clock.
 //
 // A Store that wraps another offers Unwrap() Store; the optional interfaces
 // [Waker], [Purger] and [OrderedQueue] are looked for along that chain.
@@ -73,14 +82,18 @@ type Queue interface {
 	// the call fails with [ErrConflict]. A publication earlier in the same call
 	// counts as known.
 	//
-	// With Endpoints not nil, the event is stored unless its ID is known, and
-	// exactly these endpoints get a delivery, disabled or not; those that do
-	// not exist are passed over, and with Missing also those where a delivery
-	// of the event is pending or delivered. The new deliveries are returned in
-	// Created. With Lease > 0 they are born leased, as if claimed at once.
+	// With Endpoints not nil, the event is stored unless its ID is known (Sum is
+	// then not compared, and Key is empty or that of the known one), and exactly
+	// these endpoints, all different, get a delivery, disabled or not; those
+	// that do not exist are passed over, and with Missing also those where a
+	// delivery of the event is pending or delivered. The new deliveries are
+	// returned in Created, in the order of Endpoints, with the stored event;
+	// the result is no Duplicate. With Lease > 0 they are born leased, as if
+	// claimed at once, but leave NotBefore alone.
 	//
 	// An error that matches [ErrUncertain] means that the outcome is unknown;
-	// any other, that nothing was stored.
+	// any other, that nothing was stored. Other methods may return ErrUncertain
+	// too: the caller repeats a Settle, and reads before it repeats a put.
 	Enqueue(ctx context.Context, ps []Publication) ([]Enqueued, error)
 	// Claim leases deliveries that are pending and due and returns all that
 	// sending them needs. A claim sets the due time to now + Lease and counts
@@ -90,13 +103,16 @@ type Queue interface {
 	// Never claimed are deliveries of a disabled or deleted endpoint, or of one
 	// whose NotBefore lies ahead. Once a NotBefore has passed, a claim takes
 	// one delivery of that endpoint and moves NotBefore to now + Lease, until a
-	// settlement with HealthSuccess clears it. Of an ordered endpoint only the
+	// settlement with HealthSuccess, or enabling, clears it; the Claimed shows
+	// it moved. Of an ordered endpoint only the
 	// oldest pending delivery of each ordering key is claimed, and none of a
 	// key whose oldest is leased or not yet due (see [OrderedQueue]); the key ""
 	// is one like any other, and a delivery that was born leased stands outside
 	// the order.
 	//
-	// Tenants take turns, and endpoints within a tenant; within an endpoint the
+	// The endpoints' tenants take turns, and endpoints within a tenant, also from
+	// one claim to the next: with Max 1, each that has something due is served
+	// in time. Whose turn it is may be kept in memory. Within an endpoint the
 	// oldest due comes first. Concurrent claims return disjoint deliveries.
 	// What a claim costs should depend on what it returns, not on the backlog
 	// that it must leave.
@@ -107,8 +123,9 @@ type Queue interface {
 	Claim(ctx context.Context, r ClaimRequest) (batch []Claimed, next time.Duration, err error)
 	// Settle reports the outcomes of claimed deliveries, in one step where the
 	// store can. A settlement changes its delivery only while that is pending
-	// and its lease number is the settlement's; the IDs of the others are
-	// returned as stale, and nothing of them is stored. A settlement whose
+	// and leased under the settlement's number (a lease that ran out counts
+	// until the next claim); the IDs of the others are returned as stale, and
+	// nothing of them is stored. A settlement whose
 	// Attempt.ID is stored already is a no-op, and not stale: a Settle whose
 	// answer was lost may be repeated.
 	//
@@ -119,12 +136,15 @@ type Queue interface {
 
 // Log reads what was published and what became of it.
 type Log interface {
-	// GetDelivery returns the delivery, or [ErrNotFound].
+	// GetDelivery returns the delivery, or [ErrNotFound]. Its ID is a UUID that
+	// Enqueue made.
 	GetDelivery(ctx context.Context, id string) (Delivery, error)
 	// GetEvent returns the event, or [ErrNotFound].
 	GetEvent(ctx context.Context, id string) (EventRecord, error)
-	// ListDeliveries lists newest first. A cursor stays valid while deliveries
-	// are added; one that the store did not make is [ErrInvalid].
+	// ListDeliveries lists newest first: equal CreatedAt in the reverse order of
+	// insertion. In this and the other listings, Limit is 1 to 1,000, a cursor
+	// stays valid while items are added, and one that the store did not make is
+	// [ErrInvalid].
 	ListDeliveries(ctx context.Context, f DeliveryFilter) (Page[Delivery], error)
 	// ListAttempts returns the attempts of a delivery in the order of their
 	// settlement; none for one that does not exist.
@@ -137,7 +157,7 @@ type Log interface {
 // with, and the rest as bytes.
 type EndpointRecord struct {
 	ID             string
-	Tenant         string // "*" with AllTenants: only a Scope with All contains it
+	Tenant         string // changes only together with AllTenants: "*" then, which only a Scope with All contains
 	AllTenants     bool
 	Patterns       []string
 	Ordered        bool
@@ -168,12 +188,12 @@ type EventRecord struct {
 // Publication is one event to enqueue, and for whom. See [Queue].Enqueue.
 type Publication struct {
 	Event     EventRecord
-	Patterns  []string // every pattern that matches the event's type
-	Tenants   []string // every tenant that the event's tenant is or is within
-	Endpoints []string // not nil: exactly these, instead of those that match
-	Missing   bool     // with Endpoints: pass over where it is pending or delivered
-	Origin    Origin   // of the deliveries
-	Lease     time.Duration
+	Patterns  []string      // every pattern that matches the event's type
+	Tenants   []string      // every tenant that the event's tenant is or is within
+	Endpoints []string      // not nil: exactly these, instead of those that match
+	Missing   bool          // with Endpoints: pass over where it is pending or delivered
+	Origin    Origin        // of the deliveries
+	Lease     time.Duration // with Endpoints: > 0, born leased
 }
 
 // Enqueued is the result of a [Publication].
@@ -186,9 +206,9 @@ type Enqueued struct {
 
 // ClaimRequest says how much a dispatcher can start now.
 type ClaimRequest struct {
-	Max         int            // deliveries in all
-	PerEndpoint int            // deliveries of one endpoint that Room does not name
-	MaxBytes    int            // of EventRecord.Data in all, at least one delivery however large; 0: no limit
+	Max         int            // deliveries in all, at least 1
+	PerEndpoint int            // deliveries of one endpoint that Room does not name; 0: none
+	MaxBytes    int            // of EventRecord.Data over all deliveries: the batch ends before the one that would exceed it, but not empty; 0: no limit
 	Room        map[string]int // by endpoint ID, instead of PerEndpoint; 0: none. Read during the call only
 	Lease       time.Duration  // greater than zero
 }
@@ -203,7 +223,8 @@ type Claimed struct {
 	Endpoint *EndpointRecord
 }
 
-// Settlement is the outcome of a claimed delivery.
+// Settlement is the outcome of a claimed delivery. Health, Pause and Disable
+// apply to its endpoint, in this order.
 type Settlement struct {
 	DeliveryID string
 	Lease      int64 // Claimed.Lease
@@ -227,6 +248,46 @@ type Settlement struct {
 	// already stays as it is.
 	Disable        string
 	IfFailingSince time.Time
+}
+
+// ApplyToDelivery changes d as a settlement that is not stale does, at the time
+// now of the store. The lease, its number and Expired are the store's own.
+func (s *Settlement) ApplyToDelivery(d *Delivery, now time.Time) {
+	d.State, d.UpdatedAt = s.State, now
+	if d.NextAttempt = now.Add(s.Delay); s.State.Finished() {
+		d.NextAttempt = time.Time{}
+	}
+	if !s.Counted {
+		return
+	}
+	d.Attempts++
+	if d.FirstAttempt.IsZero() {
+		d.FirstAttempt = s.Attempt.StartedAt
+	}
+	d.LastStatus, d.LastError = s.Attempt.StatusCode, s.Attempt.Error
+}
+
+// ApplyToEndpoint changes e as a settlement that is not stale does, at the time
+// now of the store, and reports whether it did.
+func (s *Settlement) ApplyToEndpoint(e *EndpointRecord, now time.Time) (changed bool) {
+	switch {
+	case s.Health == HealthSuccess && !(e.FailingSince.IsZero() && e.NotBefore.IsZero()):
+		e.FailingSince, e.NotBefore = time.Time{}, time.Time{}
+		changed = true
+	case s.Health == HealthFailure && e.FailingSince.IsZero():
+		e.FailingSince = now
+		changed = true
+	}
+	if s.Pause > 0 {
+		e.NotBefore = now.Add(s.Pause)
+		changed = true
+	}
+	if s.Disable != "" && !e.Disabled && (s.IfFailingSince.IsZero() || s.IfFailingSince.Equal(e.FailingSince)) {
+		e.Disabled, e.DisabledReason, e.UpdatedAt = true, s.Disable, now
+		e.Rev++
+		changed = true
+	}
+	return changed
 }
 
 // Health is what an outcome says of an endpoint.
@@ -448,8 +509,10 @@ func (s *MemoryStore) DeleteEndpoint(ctx context.Context, id string) error {
 	e.lane.Close()
 	for _, d := range pending {
 		d.lease++
-		s.finish(d, StateCancelled, now)
+		d.leased = false
+		d.State, d.NextAttempt, d.UpdatedAt = StateCancelled, time.Time{}, now
 	}
+	s.finished = append(s.finished, pending...)
 	return nil
 }
 
@@ -479,7 +542,7 @@ func (s *MemoryStore) ListEndpoints(ctx context.Context, f EndpointFilter) (Page
 	}
 	var found []*memoryEndpoint
 	for _, e := range s.endpoints {
-		if f.Scope.Contains(e.record.Tenant) && (f.Disabled == nil || *f.Disabled == e.record.Disabled) {
+		if f.Matches(e.record) {
 			found = append(found, e)
 		}
 	}
@@ -575,16 +638,12 @@ func (s *MemoryStore) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, tim
 		if batch == nil {
 			batch = make([]Claimed, 0, min(r.Max, 64))
 		}
+		if !d.endpoint.record.NotBefore.IsZero() { // a probe: Take moves it in the lane
+			d.endpoint.modify(func(r *EndpointRecord) { r.NotBefore = until })
+		}
 		batch = append(batch, d.claimed())
 		return until.UnixNano(), true
 	})
-	for n := range batch {
-		d := &batch[n]
-		if e := s.endpoints[d.Delivery.EndpointID]; !e.record.NotBefore.IsZero() {
-			e.modify(func(r *EndpointRecord) { r.NotBefore = until })
-			d.Endpoint = e.record
-		}
-	}
 	if len(batch) > 0 {
 		return batch, 0, nil
 	}
@@ -650,7 +709,7 @@ func (s *MemoryStore) ListDeliveries(ctx context.Context, f DeliveryFilter) (Pag
 	n, _ := slices.BinarySearchFunc(s.log, before, func(d *memoryDelivery, at uint64) int { return cmp.Compare(d.arrival, at) })
 	for n--; n >= 0; n-- {
 		d := s.log[n]
-		if d.purged || !f.selects(&d.Delivery) {
+		if d.purged || !f.Matches(&d.Delivery) {
 			continue
 		}
 		if len(page.Items) == pageLimit(f.Limit) {
@@ -699,7 +758,7 @@ func (s *MemoryStore) ListEvents(ctx context.Context, f EventFilter) (Page[Event
 	n, _ := slices.BinarySearchFunc(s.eventLog, after+1, func(e *memoryEvent, at uint64) int { return cmp.Compare(e.arrival, at) })
 	for ; n < len(s.eventLog); n++ {
 		e := s.eventLog[n]
-		if e.purged || !f.selects(e.record) {
+		if e.purged || !f.Matches(e.record) {
 			continue
 		}
 		if len(page.Items) == pageLimit(f.Limit) {
@@ -899,63 +958,21 @@ func (s *MemoryStore) settle(o *Settlement, now time.Time) bool {
 	}
 	d.lease++
 	d.leased, d.expired = false, 0
-	d.UpdatedAt = now
-	if a := o.Attempt; a != nil {
-		d.attempts = append(d.attempts, a)
-		if o.Counted {
-			d.Attempts++
-			if d.FirstAttempt.IsZero() {
-				d.FirstAttempt = a.StartedAt
-			}
-			d.LastStatus, d.LastError = a.StatusCode, a.Error
-		}
+	if o.Attempt != nil {
+		d.attempts = append(d.attempts, o.Attempt)
 	}
+	o.ApplyToDelivery(&d.Delivery, now)
 	if o.State.Finished() {
 		d.endpoint.dequeue(d, now)
-		s.finish(d, o.State, now)
-	} else {
-		d.NextAttempt = now.Add(o.Delay)
-		if d.Queued() {
-			d.Move(d.NextAttempt.UnixNano(), now.UnixNano())
-		}
+		s.finished = append(s.finished, d)
+	} else if d.Queued() {
+		d.Move(d.NextAttempt.UnixNano(), now.UnixNano())
 	}
-	s.judge(d.endpoint, o, now)
+	if r := *d.endpoint.record; o.ApplyToEndpoint(&r, now) {
+		d.endpoint.record = new(r)
+		d.endpoint.apply(now)
+	}
 	return true
-}
-
-// judge applies what a settlement says of the endpoint.
-func (s *MemoryStore) judge(e *memoryEndpoint, o *Settlement, now time.Time) {
-	r := e.record
-	success := o.Health == HealthSuccess && (!r.FailingSince.IsZero() || !r.NotBefore.IsZero())
-	failure := o.Health == HealthFailure && r.FailingSince.IsZero()
-	disable := o.Disable != "" && !r.Disabled && (o.IfFailingSince.IsZero() || o.IfFailingSince.Equal(r.FailingSince))
-	if !success && !failure && !disable && o.Pause <= 0 {
-		return
-	}
-	e.modify(func(r *EndpointRecord) {
-		if success {
-			r.FailingSince, r.NotBefore = time.Time{}, time.Time{}
-		}
-		if failure {
-			r.FailingSince = now
-		}
-		if o.Pause > 0 {
-			r.NotBefore = now.Add(o.Pause)
-		}
-		if disable {
-			r.Disabled, r.DisabledReason = true, o.Disable
-			r.UpdatedAt = now
-			r.Rev++
-		}
-	})
-	e.apply(now)
-}
-
-// finish ends a delivery that is in no lane any more.
-func (s *MemoryStore) finish(d *memoryDelivery, state State, now time.Time) {
-	d.State, d.NextAttempt, d.UpdatedAt = state, time.Time{}, now
-	d.leased = false
-	s.finished = append(s.finished, d)
 }
 
 func (s *MemoryStore) purgeEvent(e *memoryEvent) int {
@@ -1116,25 +1133,6 @@ func (r *EventRecord) clone() EventRecord {
 	c := *r
 	c.Data = slices.Clone(r.Data)
 	return c
-}
-
-// selects reports whether d is in the listing.
-func (f *DeliveryFilter) selects(d *Delivery) bool {
-	return (f.EndpointID == "" || f.EndpointID == d.EndpointID) &&
-		(f.EventID == "" || f.EventID == d.EventID) &&
-		(f.EventType == "" || f.EventType == d.EventType) &&
-		(len(f.States) == 0 || slices.Contains(f.States, d.State)) &&
-		within(d.CreatedAt, f.From, f.To) && f.Scope.Contains(d.Tenant)
-}
-
-// selects reports whether e is in the listing.
-func (f *EventFilter) selects(e *EventRecord) bool {
-	return !e.Test && (f.Type == "" || f.Type == e.Type) &&
-		within(e.CreatedAt, f.From, f.To) && f.Scope.Contains(e.Tenant)
-}
-
-func within(t, from, to time.Time) bool {
-	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
 }
 
 func pageLimit(limit int) int {

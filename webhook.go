@@ -364,6 +364,11 @@ type EndpointFilter struct {
 	Limit    int // at most 1,000; 0 is 100
 }
 
+// Matches reports whether e is selected.
+func (f *EndpointFilter) Matches(e *EndpointRecord) bool {
+	return f.Scope.Contains(e.Tenant) && (f.Disabled == nil || *f.Disabled == e.Disabled)
+}
+
 // DeliveryFilter selects deliveries; they are listed newest first. Zero fields
 // select all.
 type DeliveryFilter struct {
@@ -377,6 +382,15 @@ type DeliveryFilter struct {
 	Limit      int // at most 1,000; 0 is 100
 }
 
+// Matches reports whether d is selected.
+func (f *DeliveryFilter) Matches(d *Delivery) bool {
+	return (f.EndpointID == "" || f.EndpointID == d.EndpointID) &&
+		(f.EventID == "" || f.EventID == d.EventID) &&
+		(f.EventType == "" || f.EventType == d.EventType) &&
+		(len(f.States) == 0 || slices.Contains(f.States, d.State)) &&
+		within(d.CreatedAt, f.From, f.To) && f.Scope.Contains(d.Tenant)
+}
+
 // EventFilter selects events, those of test sends excepted; they are listed
 // oldest first. Zero fields select all.
 type EventFilter struct {
@@ -385,6 +399,16 @@ type EventFilter struct {
 	From, To time.Time // of CreatedAt, From inclusive, To exclusive
 	Cursor   string
 	Limit    int // at most 1,000; 0 is 100
+}
+
+// Matches reports whether e is selected.
+func (f *EventFilter) Matches(e *EventRecord) bool {
+	return !e.Test && (f.Type == "" || f.Type == e.Type) &&
+		within(e.CreatedAt, f.From, f.To) && f.Scope.Contains(e.Tenant)
+}
+
+func within(t, from, to time.Time) bool {
+	return (from.IsZero() || !t.Before(from)) && (to.IsZero() || t.Before(to))
 }
 
 // The default and the greatest Limit of a listing.

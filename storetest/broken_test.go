@@ -71,6 +71,7 @@ const (
 	newestFirst          fault = "the newest delivery is claimed first"
 	noTurns              fault = "the oldest delivery of all comes first"
 	tenantsHaveNoTurns   fault = "only endpoints take turns"
+	turnsForgotten       fault = "whose turn it is ends with the claim"
 	endpointsHaveNoTurns fault = "only tenants take turns"
 	windowed             fault = "a claim looks at the first 900 deliveries only"
 	notBeforeIgnored     fault = "NotBefore is ignored"
@@ -191,6 +192,7 @@ func faults() map[fault][]string {
 		newestFirst:          {"claim-oldest"},
 		noTurns:              {"endpoints-take-turns", "tenants-take-turns"},
 		tenantsHaveNoTurns:   {"tenants-take-turns"},
+		turnsForgotten:       {"turns-last"},
 		endpointsHaveNoTurns: {"endpoints-take-turns"},
 		windowed:             {"backlog-apart"},
 		notBeforeIgnored:     {"not-before-hides", "backlog-apart"},

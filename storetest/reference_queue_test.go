@@ -209,6 +209,9 @@ func (s *reference) Claim(ctx context.Context, r webhook.ClaimRequest) (batch []
 		return nil, 0, err
 	}
 	defer unlock()
+	if s.fault == turnsForgotten {
+		clear(s.turns)
+	}
 	now, bytes, taken := s.now(), 0, make(map[string]int)
 	for len(batch) < r.Max || s.fault == maxIgnored {
 		d := s.best(r, taken, now)

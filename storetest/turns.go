@@ -20,6 +20,7 @@ func turnChecks() []check {
 	return []check{
 		{"endpoints-take-turns", "an endpoint with a flood of deliveries does not starve another of its tenant", endpointsTakeTurns},
 		{"tenants-take-turns", "a tenant with a flood of deliveries at many endpoints does not starve another tenant", tenantsTakeTurns},
+		{"turns-last", "whose turn it is outlives the claim: with Max 1 each endpoint and each tenant is served in time", turnsLast},
 		{"backlog-apart", "a backlog that must not be touched does not hide what is behind it", backlogApart},
 	}
 }
@@ -66,6 +67,31 @@ func tenantsTakeTurns(t *trial) {
 	t.register("behind", "endpoint")
 	t.publishMany("flooded", "flood-", flood/20)
 	t.soon(t.publishMany("behind", "behind-", 30))
+}
+
+// turnsLast has floods that come before and after the others in any order of
+// keys.
+func turnsLast(t *trial) {
+	t.register("m", "a-flooded", "m-behind", "z-flooded")
+	t.register("a", "a")
+	t.register("z", "z")
+	const most = 60
+	for n := range most {
+		for _, id := range []string{"a-flooded", "z-flooded", "a", "z"} {
+			t.enqueue(addressed(fmt.Sprintf("%s-%d", id, n), id))
+		}
+	}
+	t.tick()
+	t.enqueue(addressed("behind", "m-behind"))
+	for range most {
+		for _, c := range t.claim(webhook.ClaimRequest{Max: 1, PerEndpoint: 1, Lease: long}) {
+			if c.Delivery.EventID == "behind" {
+				return
+			}
+			t.settle(outcome(c, webhook.StateDelivered))
+		}
+	}
+	t.Errorf("%d claims of one delivery did not reach the one behind four floods", most)
 }
 
 func backlogApart(t *trial) {

@@ -149,7 +149,7 @@ func (s *Store) ListEndpoints(ctx context.Context, f webhook.EndpointFilter) (p 
 	err = s.view(ctx, func(t *txn) {
 		load := func(id string) (webhook.EndpointRecord, bool) {
 			e := must[endpoint](t, endpoints, id)
-			return e.EndpointRecord, f.Scope.Contains(e.Tenant) && (f.Disabled == nil || *f.Disabled == e.Disabled)
+			return e.EndpointRecord, f.Matches(&e.EndpointRecord)
 		}
 		p = page(t, span{index: registered, cursor: f.Cursor, limit: f.Limit}, load)
 		for _, id := range t.ids(registered, nil) {
@@ -410,35 +410,15 @@ func (t *txn) settle(st webhook.Settlement) bool {
 		t.put(attemptIDs, []byte(a.ID), d.ID)
 		t.save(attempts, append(key(d.ID), stamp(t.now, t.sequence(attempts))...), a)
 	}
-	if a != nil && st.Counted {
-		if d.FirstAttempt.IsZero() {
-			d.FirstAttempt = a.StartedAt
-		}
-		d.Attempts, d.LastStatus, d.LastError = d.Attempts+1, a.StatusCode, a.Error
-	}
 	d.Leased, d.Expired = false, 0
-	t.move(&d, st.State, t.later(st.Delay))
-	t.judge(d.EndpointID, st)
+	t.change(&d, func(d *webhook.Delivery) { st.ApplyToDelivery(d, t.now) })
+	e := must[endpoint](t, endpoints, d.EndpointID)
+	if old := e; st.ApplyToEndpoint(&e.EndpointRecord, t.now) {
+		t.replace(old, e)
+	} else {
+		t.schedule(e)
+	}
 	return true
-}
-
-// judge changes the endpoint as the settlement says, and schedules it.
-func (t *txn) judge(id string, st webhook.Settlement) {
-	e := must[endpoint](t, endpoints, id)
-	old := e
-	if st.Health == webhook.HealthSuccess {
-		e.FailingSince, e.NotBefore = time.Time{}, time.Time{}
-	}
-	if st.Health == webhook.HealthFailure && e.FailingSince.IsZero() {
-		e.FailingSince = t.now
-	}
-	if st.Pause > 0 {
-		e.NotBefore = t.later(st.Pause)
-	}
-	if st.Disable != "" && (st.IfFailingSince.IsZero() || st.IfFailingSince.Equal(e.FailingSince)) {
-		e.Disabled, e.DisabledReason, e.UpdatedAt, e.Rev = true, st.Disable, t.now, e.Rev+1
-	}
-	t.replace(old, e)
 }
 
 // GetDelivery implements webhook.Log.
@@ -469,8 +449,7 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 		r := span{index: deliveryLog, prefix: prefix, from: f.From, to: f.To, newestFirst: true, cursor: f.Cursor, limit: f.Limit}
 		p = page(t, r, func(id string) (webhook.Delivery, bool) {
 			d := must[delivery](t, deliveries, id).Delivery
-			return d, f.Scope.Contains(d.Tenant) && (f.EventType == "" || f.EventType == d.EventType) &&
-				(len(f.States) == 0 || slices.Contains(f.States, d.State))
+			return d, f.Matches(&d)
 		})
 	})
 	return p, err
@@ -492,7 +471,7 @@ func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (p webhoo
 		r := span{index: eventLog, from: f.From, to: f.To, cursor: f.Cursor, limit: f.Limit}
 		p = page(t, r, func(id string) (webhook.EventRecord, bool) {
 			e := must[webhook.EventRecord](t, events, id)
-			return e, f.Scope.Contains(e.Tenant) && (f.Type == "" || f.Type == e.Type)
+			return e, f.Matches(&e)
 		})
 	})
 	return p, err
@@ -597,17 +576,21 @@ func (t *txn) ids(index string, prefix []byte) (ids []string) {
 	return ids
 }
 
-// move saves a delivery in a new state, and in the queue while it is pending.
-// Its endpoint is to be scheduled after that.
-func (t *txn) move(d *delivery, state webhook.State, next time.Time) {
+// change saves a changed delivery, and in the queue while it is pending. Its
+// endpoint is to be scheduled after that.
+func (t *txn) change(d *delivery, edit func(*webhook.Delivery)) {
 	t.delete(queue, append(key(d.EndpointID), stamp(d.NextAttempt, d.Seq)...))
-	d.State, d.NextAttempt, d.UpdatedAt = state, next, t.now
-	if state.Finished() {
-		d.NextAttempt = time.Time{}
-	} else {
+	edit(&d.Delivery)
+	d.NextAttempt = d.NextAttempt.Truncate(time.Microsecond)
+	if !d.State.Finished() {
 		t.put(queue, append(key(d.EndpointID), stamp(d.NextAttempt, d.Seq)...), d.ID)
 	}
 	t.save(deliveries, []byte(d.ID), d)
+}
+
+// move is the change of a delivery's state and time alone.
+func (t *txn) move(d *delivery, state webhook.State, next time.Time) {
+	t.change(d, func(d *webhook.Delivery) { d.State, d.NextAttempt, d.UpdatedAt = state, next, t.now })
 }
 
 // replace saves an endpoint and schedules it.

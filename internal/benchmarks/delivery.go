@@ -117,7 +117,7 @@ func outhook(endpoints, concurrency int) contender {
 		name = "Outhook"
 	}
 	return contender{name, func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
-		d, err := newDispatcher(inFlight, concurrency)
+		d, err := newDispatcher(2*inFlight, concurrency)
 		if err != nil {
 			return nil, err
 		}
