@@ -477,7 +477,7 @@ type run struct {
 
 // job is a claimed delivery on its way through deliver.
 type job struct {
-	*Claimed
+	Claimed
 	target *target
 	pass   gate.Pass
 }
@@ -507,15 +507,23 @@ func (r *run) dispatch(ctx context.Context) {
 	busy := false // the last claim was cut short by its Max: there is more
 	for ctx.Err() == nil {
 		free, room, wait := r.plan()
+		if free == 0 {
+			select {
+			case <-r.crew.Freed(1):
+			case <-ctx.Done():
+			}
+			busy = true
+			continue
+		}
 		// Under load, claim in batches rather than whenever a request ends.
-		if least := max(1, r.config.Concurrency/8); free == 0 || busy && free < least {
+		if least := r.config.Concurrency / 8; busy && free < least {
 			timer.Reset(batchPatience)
 			select {
-			case <-r.crew.Freed(max(1, least-free)):
+			case <-r.crew.Freed(least - free):
 			case <-timer.C:
 			case <-ctx.Done():
 			}
-			busy = free == 0
+			busy = false
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
@@ -585,17 +593,16 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 // does not let in.
 func (r *run) start(claimed []Claimed, stopping bool) {
 	now := time.Now()
-	jobs := make([]job, len(claimed))
 	for n := range claimed {
-		j := &jobs[n]
-		j.Claimed = &claimed[n]
+		// Each is a copy, so that one that hangs does not keep the batch alive.
+		j := &job{Claimed: claimed[n]}
 		if stopping {
-			r.giveBack(j.Claimed, 0)
+			r.giveBack(&j.Claimed, 0)
 			continue
 		}
 		var err error
 		if j.target, err = r.target(j.Endpoint); err != nil {
-			r.giveBack(j.Claimed, misconfigured)
+			r.giveBack(&j.Claimed, misconfigured)
 			continue
 		}
 		e := &j.target.endpoint
@@ -606,7 +613,7 @@ func (r *run) start(claimed []Claimed, stopping bool) {
 		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, now), &j.pass, now) {
 			r.crew.Start(j)
 		} else {
-			r.giveBack(j.Claimed, 0)
+			r.giveBack(&j.Claimed, 0)
 		}
 	}
 }
@@ -654,11 +661,11 @@ func (r *run) target(record *EndpointRecord) (*target, error) {
 // it.
 func (r *run) deliver(j *job) {
 	if j.Expired > maxExpired {
-		r.add(r.storing, j.Claimed, r.outcome(j.target, j.Claimed, r.crashed(j.Claimed, j.target)))
+		r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
-	result := r.attempt(r.sending, j.target, j.Claimed)
-	r.add(r.storing, j.Claimed, r.outcome(j.target, j.Claimed, result))
+	result := r.attempt(r.sending, j.target, &j.Claimed)
+	r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, result))
 }
 
 // settle stores outcomes, for as long as that takes or until Run gives up, and
