@@ -133,9 +133,9 @@ const (
 	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
 	flushTimeout     = 10 * time.Second
 	purgeBatch       = 1000
-	// batchPatience is how long free places wait for others, so that a claim
-	// takes more.
-	batchPatience = 5 * time.Millisecond
+	// batchPatience is how long a claim waits for further places, so that it
+	// takes more, when the one before it left something behind.
+	batchPatience = 2 * time.Millisecond
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -471,6 +471,7 @@ type run struct {
 	settler  *batch.Batcher[settled]
 	targets  map[string]*target // by endpoint ID
 	swept    time.Time          // when idle targets were last forgotten
+	claims   uint64             // numbers the claims
 	disabled map[string]int64   // the Rev at which an endpoint was told to be disabled; the settler's own
 	lost     atomic.Int64       // outcomes that could not be stored
 }
@@ -504,26 +505,25 @@ func (r *run) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var failures int
-	busy := false // the last claim was cut short by its Max: there is more
+	busy := false // the last claim was cut short by its bounds: there is more
 	for ctx.Err() == nil {
 		free, room, wait := r.plan()
-		if free == 0 {
-			select {
-			case <-r.crew.Freed(1):
-			case <-ctx.Done():
-			}
-			busy = true
-			continue
-		}
-		// Under load, claim in batches rather than whenever a request ends.
-		if least := r.config.Concurrency / 8; busy && free < least {
+		switch {
+		case busy:
+			// Under load, claim in batches rather than whenever a request ends.
 			timer.Reset(batchPatience)
 			select {
-			case <-r.crew.Freed(least - free):
+			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/8)):
 			case <-timer.C:
 			case <-ctx.Done():
 			}
 			busy = false
+			continue
+		case free == 0:
+			select {
+			case <-r.crew.Freed(1):
+			case <-ctx.Done():
+			}
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
@@ -531,9 +531,9 @@ func (r *run) dispatch(ctx context.Context) {
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0
-			busy = len(claimed) == request.Max
 			if len(claimed) > 0 {
-				r.start(claimed, ctx.Err() != nil)
+				cut := r.start(claimed, room, ctx.Err() != nil)
+				busy = cut || len(claimed) == request.Max
 				continue
 			}
 		} else {
@@ -590,9 +590,10 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 }
 
 // start gives each claimed delivery to the crew, and gives back what the gate
-// does not let in.
-func (r *run) start(claimed []Claimed, stopping bool) {
+// does not let in. It reports whether an endpoint filled its room.
+func (r *run) start(claimed []Claimed, room map[string]int, stopping bool) (cut bool) {
 	now := time.Now()
+	r.claims++
 	for n := range claimed {
 		// Each is a copy, so that one that hangs does not keep the batch alive.
 		j := &job{Claimed: claimed[n]}
@@ -605,6 +606,7 @@ func (r *run) start(claimed []Claimed, stopping bool) {
 			r.giveBack(&j.Claimed, misconfigured)
 			continue
 		}
+		cut = j.target.takes(r.claims, room) || cut
 		e := &j.target.endpoint
 		limit := e.Concurrency
 		if limit == 0 {
@@ -616,6 +618,22 @@ func (r *run) start(claimed []Claimed, stopping bool) {
 			r.giveBack(&j.Claimed, 0)
 		}
 	}
+	return cut
+}
+
+// takes counts one of a claim's deliveries and reports whether it fills the room
+// that the endpoint had; one that room does not name had nothing in flight, and
+// is in it from now on.
+func (t *target) takes(claim uint64, room map[string]int) (full bool) {
+	if t.claim != claim {
+		left, ok := room[t.record.ID]
+		if !ok {
+			left = maxBatch + 1
+		}
+		t.claim, t.left = claim, left
+	}
+	t.left--
+	return t.left == 0
 }
 
 // giveBack makes a delivery due again after the delay, as if never claimed.
@@ -804,6 +822,9 @@ type target struct {
 	auth     string      // the name of the header that is redacted in the log
 	breaker  *breaker
 	err      error // why it cannot be sent to
+
+	claim uint64 // the last one that had deliveries of it,
+	left  int    // and how many more it may have
 }
 
 // newTarget returns a target with err set, and that error, if the endpoint

@@ -635,9 +635,6 @@ func (s *MemoryStore) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, tim
 		d.leased = true
 		d.lease++
 		d.NextAttempt = until
-		if batch == nil {
-			batch = make([]Claimed, 0, min(r.Max, 64))
-		}
 		if !d.endpoint.record.NotBefore.IsZero() { // a probe: Take moves it in the lane
 			d.endpoint.modify(func(r *EndpointRecord) { r.NotBefore = until })
 		}
