@@ -95,8 +95,9 @@ type Config struct {
 	// EndpointConcurrency is how many requests are in flight to an endpoint
 	// that has no Concurrency of its own. Defaults to 16.
 	EndpointConcurrency int
-	// AutoDisable is how long an endpoint may fail without one success before
-	// it is disabled. Defaults to 5 days; negative never disables.
+	// AutoDisable is how long after its first failure an endpoint that fails
+	// again, without one success between, is disabled. Defaults to 5 days;
+	// negative never disables.
 	AutoDisable time.Duration
 	// Retention is how long finished deliveries, their attempts and events are
 	// kept before Run purges them. 0 keeps them; otherwise the store must be a
@@ -300,8 +301,8 @@ func (c *Config) client() (*wire.Client, error) {
 	return wire.New(wire.Options{
 		AllowHTTP: n.AllowHTTP, Allow: n.Allow, Deny: n.Deny, Ports: n.Ports,
 		Proxy: n.Proxy, TLS: n.TLS, Resolver: n.Resolver, MaxResponseBytes: n.MaxResponseBytes,
-		// An endpoint's own Concurrency may be as high as the whole one; were
-		// fewer connections kept than it uses, ports would run out.
+		// As many connections are kept as an endpoint may use: with fewer, ports
+		// would run out.
 		IdlePerHost: c.Concurrency, Idle: 2 * c.Concurrency,
 		Dial: c.dial,
 	})
@@ -473,6 +474,7 @@ type run struct {
 	swept    time.Time          // when idle targets were last forgotten
 	claims   uint64             // numbers the claims
 	disabled map[string]int64   // the Rev at which an endpoint was told to be disabled; the settler's own
+	aside    []settled          // outcomes that are in the way of others; the settler's own
 	lost     atomic.Int64       // outcomes that could not be stored
 }
 
@@ -495,7 +497,7 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
-	r.settler = batch.New(batch.Options{Items: maxBatch, Queue: 2 * d.config.Concurrency}, r.settle)
+	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
 	return r
 }
 
@@ -544,7 +546,10 @@ func (r *run) dispatch(ctx context.Context) {
 		select {
 		case <-timer.C:
 		case <-r.Dispatcher.wake:
-		case <-wakes:
+		case _, open := <-wakes:
+			if !open {
+				wakes = nil // polling goes on
+			}
 		case <-r.crew.Freed(1):
 		case <-ctx.Done():
 		}
@@ -573,6 +578,7 @@ func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 	}
 	if now.Sub(r.swept) > idleEndpoint {
 		r.gate.Forget(r.swept, func(id string) { delete(r.targets, id) })
+		maps.DeleteFunc(r.targets, func(_ string, t *target) bool { return t.err != nil })
 		r.swept = now
 	}
 	return r.gate.Plan(now)
@@ -612,7 +618,7 @@ func (r *run) start(claimed []Claimed, room map[string]int, stopping bool) (cut 
 		if limit == 0 {
 			limit = r.config.EndpointConcurrency
 		}
-		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, now), &j.pass, now) {
+		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
 			r.crew.Start(j)
 		} else {
 			r.giveBack(&j.Claimed, 0)
@@ -651,7 +657,11 @@ func (c *Claimed) reopen() time.Duration {
 }
 
 func (r *run) add(ctx context.Context, c *Claimed, s Settlement) {
-	if err := r.settler.Add(ctx, settled{s, c}, 0); err != nil {
+	size := 0
+	if s.Attempt != nil {
+		size = len(s.Attempt.ResponseBody)
+	}
+	if err := r.settler.Add(ctx, settled{s, c}, size); err != nil {
 		r.lost.Add(1)
 	}
 }
@@ -668,7 +678,8 @@ func (r *run) target(record *EndpointRecord) (*target, error) {
 	if err != nil {
 		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
 	}
-	if old != nil {
+	// A change while the store calls it healthy may be what mended it.
+	if old != nil && !record.FailingSince.IsZero() {
 		t.breaker = old.breaker
 	}
 	r.targets[record.ID] = t
@@ -687,8 +698,9 @@ func (r *run) deliver(j *job) {
 }
 
 // settle stores outcomes, for as long as that takes or until Run gives up, and
-// tells of those that were not stale. The settler's goroutine runs it.
-func (r *run) settle(items []settled) {
+// tells of those that were not stale; more says that others wait for it. The
+// settler's goroutine runs it.
+func (r *run) settle(items []settled, more bool) {
 	settlements := make([]Settlement, len(items))
 	for n := range items {
 		settlements[n] = items[n].Settlement
@@ -701,6 +713,7 @@ func (r *run) settle(items []settled) {
 				r.rouse()
 			}
 			r.tell(items, stale)
+			r.settleAside()
 			return
 		}
 		failures++
@@ -713,19 +726,41 @@ func (r *run) settle(items []settled) {
 		// One record that the store cannot write must not hold up the others,
 		// nor make its own delivery be repeated for ever.
 		if half := len(items) / 2; failures >= 3 && half > 0 {
-			r.settle(items[:half])
-			r.settle(items[half:])
+			r.settle(items[:half], true)
+			r.settle(items[half:], more)
 			return
 		}
-		if a := settlements[0].Attempt; failures >= 6 && a != nil {
+		if a := settlements[0].Attempt; failures >= 5 && a != nil {
 			bare := *a
 			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
 			bare.Truncated = true
-			if failures >= 9 && bare.Error != "" {
+			if failures >= 7 && bare.Error != "" {
 				bare.Error = "the record of this attempt could not be stored"
 			}
 			settlements[0].Attempt = &bare
 		}
+		if failures >= 9 && (more || r.settler.Waiting()) && len(r.aside) < maxBatch {
+			r.aside = append(r.aside, settled{settlements[0], items[0].claimed})
+			return
+		}
+	}
+}
+
+// settleAside tries the outcomes once more that were set aside for others to go
+// on, now that the store has taken one of those. What it refuses even now, it
+// will not take: the delivery is due again when its lease ends, and not sent any
+// more after some such ends.
+func (r *run) settleAside() {
+	aside := r.aside
+	r.aside = nil
+	for _, s := range aside {
+		stale, err := r.store.Settle(r.storing, []Settlement{s.Settlement})
+		if err != nil {
+			r.lost.Add(1)
+			r.log.Error("the store does not take an outcome; the delivery will be repeated", zap.String("delivery", s.DeliveryID), zap.Error(err))
+			continue
+		}
+		r.tell([]settled{s}, stale)
 	}
 }
 
@@ -758,7 +793,7 @@ func (r *run) drain() error {
 	r.settler.Close()
 	r.cut()
 	r.client.CloseIdle()
-	if lost := r.lost.Load(); lost > 0 {
+	if lost := r.lost.Load() + int64(len(r.aside)); lost > 0 {
 		return fmt.Errorf("run: %d outcomes could not be stored; those deliveries will be repeated", lost)
 	}
 	return nil
@@ -774,7 +809,9 @@ func (r *run) purge(ctx context.Context) {
 	for tick := time.NewTicker(every); ; {
 		for removed := 1; removed > 0 && ctx.Err() == nil; {
 			var err error
-			removed, err = purger.Purge(ctx, r.config.Retention, purgeBatch)
+			if removed, err = purger.Purge(ctx, r.config.Retention, purgeBatch); err != nil {
+				removed = 0
+			}
 			r.report(ctx, "purge", err)
 		}
 		select {
@@ -977,7 +1014,7 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 	response, err := d.client.Post(within, t.url, h, m.Body)
 	if err != nil {
 		if r.cut = ctx.Err() != nil; r.cut {
-			r.attempt.Error = "cut short by a shutdown of the sender"
+			r.attempt.Error = "cut short: the sender stopped waiting"
 			return ctx.Err()
 		}
 		r.attempt.Error = err.Error()
@@ -1033,17 +1070,22 @@ func operatorError(err error) error {
 }
 
 // withoutQuery returns the part of a URL that may be logged.
-func withoutQuery(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+func withoutQuery(u *url.URL) string {
+	if u.Host == "" {
+		return "refused"
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
 
 // crashed is the result for a delivery during whose attempts the process has
 // ended again and again: it is not sent once more.
 func (r *run) crashed(c *Claimed, t *target) result {
-	err := fmt.Errorf("the sender's process ended during this attempt, %d times", c.Expired)
+	err := fmt.Errorf("given up: its lease ran out %d times, as when the sender's process ends during the attempt", c.Expired)
 	res := result{err: err, ours: true, attempt: &Attempt{
 		ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts + 1,
 		StartedAt: time.Now().UTC().Truncate(time.Microsecond), URL: t.endpoint.URL, Error: err.Error(),
 	}}
-	r.record(r.sending, t, c, &res)
+	r.log.Warn("a delivery is not sent again: its lease ran out too often", zap.String("delivery", c.Delivery.ID), zap.String("endpoint", t.record.ID), zap.Int("times", c.Expired))
 	return res
 }
 
@@ -1079,6 +1121,9 @@ func (r *run) tellDisabled(c *Claimed, reason string) {
 	}
 	if t := r.disabled[e.ID]; t == e.Rev {
 		return
+	}
+	if len(r.disabled) >= maxBatch {
+		clear(r.disabled)
 	}
 	r.disabled[e.ID] = e.Rev
 	r.log.Warn("an endpoint was disabled", zap.String("endpoint", e.ID), zap.String("reason", reason))

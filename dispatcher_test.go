@@ -1232,7 +1232,7 @@ func TestADeliveryThatKillsTheProcessIsNotSentAgain(t *testing.T) {
 					}
 					return
 				}
-				failedOfOurs(t, d, e.ID, id, "process ended")
+				failedOfOurs(t, d, e.ID, id, "lease ran out")
 				if len(receiver.all()) > 0 {
 					t.Error("it was sent once more")
 				}

@@ -446,7 +446,10 @@ func (c *catalog) check(eventType string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return entry.check(eventType, data)
+	if entry.validate == nil {
+		return nil
+	}
+	return entry.check(eventType, slices.Clone(data)) // Validate may write into it
 }
 
 // checkPatterns returns ErrUnknownEventType unless each pattern matches a type

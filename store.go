@@ -17,8 +17,7 @@ import (
 )
 
 // Store keeps endpoints, events, deliveries and attempts. [MemoryStore] is one;
-// package sqlstore has one for PostgreSQL and SQLite; an application can write
-// its own, of which examples/customstore is one on a bare key-value store, and
+// an application can write its own, of which examples/customstore is one on a bare key-value store, and
 // prove it with package storetest.
 //
 // A Store matches and orders by the plain fields of the records and never looks
@@ -407,6 +406,7 @@ type memoryDelivery struct {
 	expired     int32
 	leased      bool
 	chained     bool
+	outside     bool // born leased: outside the order
 	purged      bool
 }
 
@@ -703,6 +703,9 @@ func (s *MemoryStore) ListDeliveries(ctx context.Context, f DeliveryFilter) (Pag
 		return Page[Delivery]{}, err
 	}
 	var page Page[Delivery]
+	if f.EventID != "" {
+		return s.listEvent(f, before), nil
+	}
 	n, _ := slices.BinarySearchFunc(s.log, before, func(d *memoryDelivery, at uint64) int { return cmp.Compare(d.arrival, at) })
 	for n--; n >= 0; n-- {
 		d := s.log[n]
@@ -719,6 +722,26 @@ func (s *MemoryStore) ListDeliveries(ctx context.Context, f DeliveryFilter) (Pag
 	return page, nil
 }
 
+// listEvent is ListDeliveries of one event, whose list is newest first too.
+func (s *MemoryStore) listEvent(f DeliveryFilter, before uint64) (page Page[Delivery]) {
+	e := s.events[f.EventID]
+	if e == nil {
+		return page
+	}
+	for d := e.deliveries; d != nil; d = d.nextOfEvent {
+		if d.arrival >= before || !f.Matches(&d.Delivery) {
+			continue
+		}
+		if len(page.Items) == pageLimit(f.Limit) {
+			page.Next = formatArrival(before)
+			break
+		}
+		page.Items = append(page.Items, d.Delivery)
+		before = d.arrival
+	}
+	return page
+}
+
 // ListAttempts implements [Log].
 func (s *MemoryStore) ListAttempts(ctx context.Context, deliveryID string) ([]Attempt, error) {
 	_, unlock, err := s.begin(ctx)
@@ -732,10 +755,7 @@ func (s *MemoryStore) ListAttempts(ctx context.Context, deliveryID string) ([]At
 	}
 	attempts := make([]Attempt, len(d.attempts))
 	for n, a := range d.attempts {
-		attempts[n] = *a
-		attempts[n].RequestHeaders = a.RequestHeaders.Clone()
-		attempts[n].ResponseHeaders = a.ResponseHeaders.Clone()
-		attempts[n].ResponseBody = slices.Clone(a.ResponseBody)
+		attempts[n] = a.clone()
 	}
 	return attempts, nil
 }
@@ -931,7 +951,7 @@ func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publ
 		event: event, endpoint: e, nextOfEvent: event.deliveries, arrival: s.arrivals,
 	}
 	if p.Lease > 0 {
-		d.leased, d.lease = true, 1
+		d.leased, d.lease, d.outside = true, 1, true
 	}
 	d.Value = d
 	event.deliveries = d
@@ -1021,10 +1041,9 @@ func (e *memoryEndpoint) apply(now time.Time) {
 	}
 }
 
-// enqueue makes a pending delivery claimable when its turn comes. One that is
-// born leased is sent by its creator, out of order.
+// enqueue makes a pending delivery claimable when its turn comes.
 func (e *memoryEndpoint) enqueue(d *memoryDelivery, now time.Time) {
-	if d.chained = e.record.Ordered && !d.leased; d.chained {
+	if d.chained = e.record.Ordered && !d.outside; d.chained {
 		c := e.chains[d.event.record.OrderingKey]
 		if c != nil {
 			c.last.nextOfChain = d

@@ -109,8 +109,9 @@ import (
 	"github.com/outhook/webhook/internal/wire"
 )
 
-// The errors that callers match with errors.Is. Every error of this package
-// wraps one of them, an error of the store, or that of the context.
+// The errors that callers match with errors.Is. An error of this package wraps
+// one of them, unless it is the context's, the store's or that of the
+// application's own code.
 var (
 	// ErrNotFound says that no such endpoint, delivery or event exists within
 	// the scope of the [View] that was asked. Another tenant's ID answers the
@@ -183,7 +184,8 @@ type Endpoint struct {
 	// a process; 0 is no limit.
 	RateLimit float64
 	// Concurrency is how many requests are in flight at the most within a
-	// process; 0 is [Config].EndpointConcurrency.
+	// process; 0 is [Config].EndpointConcurrency. It never gets more than half
+	// of [Config].Concurrency.
 	Concurrency int
 	// Ordered delivers the events of one [Event].OrderingKey strictly one
 	// after the other, in the order of Publish: the next starts when the one
@@ -331,6 +333,14 @@ type Attempt struct {
 	// wire; Truncated says that there was more, or that it broke off.
 	ResponseBody []byte
 	Truncated    bool
+}
+
+// clone returns a copy that shares nothing.
+func (a *Attempt) clone() Attempt {
+	c := *a
+	c.RequestHeaders, c.ResponseHeaders = a.RequestHeaders.Clone(), a.ResponseHeaders.Clone()
+	c.ResponseBody = slices.Clone(a.ResponseBody)
+	return c
 }
 
 // Scope selects tenants. The zero Scope is the tenant "" alone.
@@ -713,13 +723,15 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	// The outcome is stored even if the caller has gone meanwhile.
 	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	if _, err := v.d.store.Settle(storing, []Settlement{v.d.outcome(t, &c, r)}); err != nil {
-		return *r.attempt, c, fmt.Errorf("log the attempt: %w", err)
+	_, err = v.d.store.Settle(storing, []Settlement{v.d.outcome(t, &c, r)})
+	attempt := r.attempt.clone() // the store keeps the other
+	switch {
+	case err != nil:
+		return attempt, c, fmt.Errorf("log the attempt: %w", err)
+	case r.cut:
+		return attempt, c, r.err
 	}
-	if r.cut {
-		return *r.attempt, c, r.err
-	}
-	return *r.attempt, c, nil
+	return attempt, c, nil
 }
 
 // Resend delivers the event of a delivery to the same endpoint once more, at
@@ -751,6 +763,9 @@ func (v *View) again(ctx context.Context, origin Origin, missing bool, ds ...Del
 			record, err := v.record(ctx, d.EndpointID)
 			if err != nil {
 				return nil, fmt.Errorf("its endpoint: %w", err)
+			}
+			if record.Tenant != d.Tenant { // another's by now: the ID was used again
+				return nil, fmt.Errorf("its endpoint: %w", ErrNotFound)
 			}
 			if record.Disabled {
 				return nil, fmt.Errorf("%w: its endpoint is disabled; enable it first", ErrConflict)
@@ -879,7 +894,7 @@ func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, 
 	ds := slices.DeleteFunc(page.Items, func(d Delivery) bool {
 		if _, asked := without[d.EndpointID]; !asked {
 			e, err := v.d.store.GetEndpoint(ctx, d.EndpointID)
-			without[d.EndpointID] = errors.Is(err, ErrNotFound) || e.Disabled && f.EndpointID == ""
+			without[d.EndpointID] = errors.Is(err, ErrNotFound) || e.Tenant != d.Tenant || e.Disabled && f.EndpointID == ""
 		}
 		return without[d.EndpointID] || d.Origin == OriginTest
 	})
@@ -904,7 +919,7 @@ func (v *View) missed(ctx context.Context, f ReplayFilter) ([]Delivery, string, 
 	var ds []Delivery
 	for _, e := range page.Items {
 		if matches(record.Patterns, e.Type) {
-			ds = append(ds, Delivery{EventID: e.ID, EndpointID: record.ID})
+			ds = append(ds, Delivery{EventID: e.ID, EndpointID: record.ID, Tenant: record.Tenant})
 		}
 	}
 	return ds, page.Next, nil

@@ -61,6 +61,9 @@ func (b *Batcher[T]) Add(ctx context.Context, item T, size int) error {
 	}
 }
 
+// Waiting reports whether something waits for the next batch.
+func (b *Batcher[T]) Waiting() bool { return len(b.queue) > 0 }
+
 // Close returns when all that was added is flushed. Add must not be called any
 // more.
 func (b *Batcher[T]) Close() {

@@ -96,15 +96,15 @@ func (q *Queue[T]) Take(now int64, limit int, room func(*Lane[T]) int, take func
 		}
 		first := l.first()
 		due, ok := take(first)
-		if ok {
-			limit--
-			l.taken++
-			l.move(first, due)
-			if l.notBefore != 0 {
-				l.notBefore = due
-			}
-		} else {
-			limit = 0
+		if !ok { // the next call begins with it
+			l.enter(true)
+			break
+		}
+		limit--
+		l.taken++
+		l.move(first, due)
+		if l.notBefore != 0 {
+			l.notBefore = due
 		}
 		l.place(now)
 		if g.lanes.len() > 0 && !g.inTurns {
@@ -303,7 +303,12 @@ func (l *Lane[T]) enter(front bool) {
 	} else {
 		g.lanes.push(l)
 	}
-	if !g.inTurns {
+	switch {
+	case g.inTurns:
+	case front:
+		g.inTurns = true
+		l.queue.turns.pushFront(g)
+	default:
 		g.inTurns = true
 		l.queue.turns.push(g)
 	}

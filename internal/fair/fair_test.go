@@ -105,6 +105,26 @@ func TestRefusingAnItemEndsTheTakeAndLeavesIt(t *testing.T) {
 	expect(t, take(&q, 0, all, unlimited), "2 3")
 }
 
+func TestTheNextTakeBeginsWithWhatWasRefused(t *testing.T) {
+	var q Queue[string]
+	for _, name := range []string{"a1", "a2", "a3"} {
+		push(q.NewLane("a"), 0, name, name)
+	}
+	push(q.NewLane("b"), 0, "b1", "b1")
+	var got []string
+	for range 6 { // one each, as if a second were too large
+		first := true
+		q.Take(0, all, unlimited, func(i *Item[string]) (int64, bool) {
+			if first {
+				got = append(got, i.Value)
+			}
+			defer func() { first = false }()
+			return lease, first
+		})
+	}
+	expect(t, strings.Join(got, " "), "a1 b1 a2 b1 a3 a1")
+}
+
 func TestNotBeforeHoldsALaneBackAndThenLetsOneThrough(t *testing.T) {
 	var q Queue[string]
 	l := q.NewLane("g")

@@ -5,7 +5,9 @@
 // A key is quick while its work takes less than a second. One whose work takes
 // longer, and one whose first work is not done yet, is wary: the wary together
 // get at most half of the places, so that the other half is there for the quick.
-// A key starts with a single place until its first work is done.
+// A key starts with a single place until its first work is done; one that is
+// said to be failing then has at most a quarter with its like, so that a healthy
+// one need not wait until they are all found out.
 //
 // A Gate belongs to one goroutine.
 package gate
@@ -19,6 +21,10 @@ import (
 
 // slowAfter is how long work may take before its key is no longer quick.
 const slowAfter = time.Second
+
+// relook is after how long a key that waits for its rate is offered all the
+// same: its limits may have been changed, which only Key tells.
+const relook = 10 * time.Second
 
 // Gate admits work. New creates it.
 type Gate struct {
@@ -40,6 +46,7 @@ type Key struct {
 	limiter  *rate.Limiter
 	inflight int
 	old      int // in flight for longer than slowAfter
+	failing  bool
 	known    bool
 	wary     bool
 	used     time.Time
@@ -63,8 +70,8 @@ func New(size int) *Gate {
 }
 
 // Key returns the named key with these limits: limit places, perSecond starts a
-// second with 0 for no bound.
-func (g *Gate) Key(name string, limit int, perSecond float64, now time.Time) *Key {
+// second with 0 for no bound. failing is what others say of it.
+func (g *Gate) Key(name string, limit int, perSecond float64, failing bool, now time.Time) *Key {
 	k := g.keys[name]
 	if k == nil {
 		k = &Key{name: name, wary: true}
@@ -72,7 +79,7 @@ func (g *Gate) Key(name string, limit int, perSecond float64, now time.Time) *Ke
 		g.wary[k] = struct{}{}
 	}
 	k.used = now
-	k.limit = limit
+	k.limit, k.failing = limit, failing
 	switch burst := max(1, int(math.Ceil(min(perSecond, 1e6)/10))); {
 	case perSecond <= 0:
 		k.limiter = nil
@@ -157,7 +164,9 @@ func (g *Gate) Leave(p *Pass, now time.Time) {
 // Forget drops the keys that were not used since then, and tells of each.
 func (g *Gate) Forget(since time.Time, forgotten func(name string)) {
 	for name, k := range g.keys {
-		if k.inflight == 0 && k.used.Before(since) {
+		// A limiter that is not full remembers starts that still count.
+		full := k.limiter == nil || k.limiter.TokensAt(since) >= float64(k.limiter.Burst())
+		if k.inflight == 0 && full && k.used.Before(since) {
 			delete(g.keys, name)
 			delete(g.room, name)
 			delete(g.wary, k)
@@ -218,13 +227,16 @@ func (g *Gate) setWary(k *Key, wary bool) {
 // allowed returns how much of the key may start now.
 func (g *Gate) allowed(k *Key, now time.Time) int {
 	half := max(1, g.size/2)
-	n := min(k.limit, half)
+	n, share := min(k.limit, half), half
 	if !k.known {
 		n = min(n, 1)
+		if k.failing {
+			share = max(1, half/2)
+		}
 	}
 	n -= k.inflight
 	if k.wary {
-		n = min(n, half-g.held)
+		n = min(n, share-g.held)
 	}
 	if k.limiter != nil && n > 0 {
 		n = min(n, int(k.limiter.TokensAt(now)))
@@ -239,7 +251,8 @@ func (g *Gate) allowed(k *Key, now time.Time) int {
 func (g *Gate) refresh(k *Key, now time.Time) {
 	delete(g.limited, k)
 	n := g.allowed(k, now)
-	if n > 0 && k.inflight == 0 {
+	_, limited := g.limited[k]
+	if k.inflight == 0 && (n > 0 || limited && now.Sub(k.used) >= relook) {
 		delete(g.room, k.name)
 	} else {
 		g.room[k.name] = n

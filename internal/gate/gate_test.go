@@ -20,7 +20,7 @@ func newHouse(t *testing.T, size int) *house {
 
 func (h *house) enter(name string, limit int, rate float64) *Pass {
 	p := new(Pass)
-	if !h.Enter(h.Key(name, limit, rate, h.now), p, h.now) {
+	if !h.Enter(h.Key(name, limit, rate, false, h.now), p, h.now) {
 		return nil
 	}
 	return p
@@ -192,6 +192,48 @@ func TestAHighRateComesInBursts(t *testing.T) {
 	h.now = h.now.Add(time.Second)
 	h.enter("a", 500, 100)
 	h.room("a", 9)
+}
+
+func TestTheFailingThatAreNotKnownLeavePlacesToOthersThatAreNot(t *testing.T) {
+	h := newHouse(t, 8)
+	for n := range 3 {
+		p := new(Pass)
+		in := h.Enter(h.Key(fmt.Sprint("failing", n), 5, 0, true, h.now), p, h.now)
+		if want := n < 2; in != want {
+			t.Errorf("failing key %d was let in: %v", n, in)
+		}
+	}
+	if h.enter("new", 5, 0) == nil {
+		t.Error("a new key found no place beside the failing ones")
+	}
+}
+
+func TestAKeyThatWaitsForItsRateIsLookedAtAgain(t *testing.T) {
+	h := newHouse(t, 8)
+	h.leave(h.enter("a", 5, 1.0/3600))
+	h.enter("a", 5, 1.0/3600)
+	h.room("a", 0)
+	h.now = h.now.Add(relook)
+	h.room("a", unnamed)
+	if h.enter("a", 5, 1.0/3600) != nil {
+		t.Error("the rate was exceeded")
+	}
+	h.room("a", 0)
+	h.now = h.now.Add(relook)
+	h.room("a", unnamed)
+	if h.enter("a", 5, 0) == nil {
+		t.Error("the limit was lifted")
+	}
+}
+
+func TestForgetRemembersStartsThatStillCount(t *testing.T) {
+	h := newHouse(t, 8)
+	h.leave(h.enter("a", 5, 1.0/86400))
+	h.now = h.now.Add(3 * time.Hour)
+	h.Forget(h.now, func(name string) { t.Errorf("forgot %s", name) })
+	if h.enter("a", 5, 1.0/86400) != nil {
+		t.Error("a second start within a day")
+	}
 }
 
 func TestForgetDropsWhatWasNotUsed(t *testing.T) {

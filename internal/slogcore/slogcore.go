@@ -21,6 +21,11 @@ func (c core) Enabled(l zapcore.Level) bool {
 }
 
 func (c core) With(fields []zapcore.Field) zapcore.Core {
+	for n, f := range fields {
+		if f.Type == zapcore.NamespaceType {
+			return core{c.handler.WithAttrs(attrs(fields[:n])).WithGroup(f.Key)}.With(fields[n+1:])
+		}
+	}
 	return core{c.handler.WithAttrs(attrs(fields))}
 }
 

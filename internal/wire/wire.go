@@ -184,7 +184,7 @@ func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error)
 		return nil, fmt.Errorf("%w: its scheme is not https", ErrURL)
 	}
 	if c.proxy != nil {
-		proxy, err := c.proxy(r.WithContext(x.Context))
+		proxy, err := c.chooseProxy(r.WithContext(x.Context))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", errProxy, err)
 		}
@@ -202,6 +202,16 @@ func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error)
 		return nil, fmt.Errorf("malformed HTTP status code %d", res.StatusCode)
 	}
 	return res, err
+}
+
+// chooseProxy calls the caller's function, whose panic is an error.
+func (c *Client) chooseProxy(r *http.Request) (proxy *url.URL, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return c.proxy(r)
 }
 
 func has(h http.Header, name string) bool {
