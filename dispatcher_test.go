@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -2081,4 +2082,189 @@ func TestErrorsAreTextThatAnyStoreCanWrite(t *testing.T) {
 			t.Errorf("the error is %d bytes: %.100q", len(got), got)
 		}
 	})
+}
+
+// refusing is a store that never takes the outcome of one delivery.
+type refusing struct {
+	Store
+	id atomic.Value
+}
+
+func (s *refusing) Settle(ctx context.Context, ss []Settlement) ([]string, error) {
+	for _, o := range ss {
+		if o.DeliveryID == s.id.Load() {
+			return nil, errors.New("value cannot be written")
+		}
+	}
+	return s.Store.Settle(ctx, ss)
+}
+
+func TestAnOutcomeThatIsAlwaysRefusedHoldsUpNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := newReceiver(t, nil)
+		store := &refusing{Store: NewMemoryStore()}
+		d := newDispatcher(t, store, testConfig(receiver))
+		register(t, d.View, Endpoint{Tenant: "unlucky", URL: "http://unlucky.example/"})
+		register(t, d.View, Endpoint{Tenant: "other", URL: "http://other.example/"})
+		store.id.Store(delivery(t, d, publish(t, d, Event{Tenant: "unlucky"}).EventID).ID)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		time.Sleep(time.Second)
+		for range 100 {
+			publish(t, d, Event{Tenant: "other"})
+		}
+		time.Sleep(6 * time.Hour)
+		if n := len(deliveries(t, d, DeliveryFilter{States: []State{StateDelivered}})); n != 100 {
+			t.Errorf("%d of 100 others are delivered", n)
+		}
+		if n := len(receiver.to("other.example")); n != 100 {
+			t.Errorf("100 others were sent in %d requests", n)
+		}
+		if n := len(receiver.to("unlucky.example")); n < 1 || n > maxExpired+1 {
+			t.Errorf("the refused one was sent %d times, want at most %d", n, maxExpired+1)
+		}
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("Run does not say that an outcome was lost")
+		}
+	})
+}
+
+// closedWakes is a store whose wake-ups end.
+type closedWakes struct {
+	Store
+	claims atomic.Int64
+}
+
+func (s *closedWakes) Wakes(context.Context) (<-chan struct{}, error) {
+	wakes := make(chan struct{})
+	close(wakes)
+	return wakes, nil
+}
+
+func (s *closedWakes) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, time.Duration, error) {
+	s.claims.Add(1)
+	return s.Store.Claim(ctx, r)
+}
+
+func TestWakeUpsThatEndLeavePolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &closedWakes{Store: NewMemoryStore()}
+		stop := start(t, newDispatcher(t, store, testConfig(newReceiver(t, nil))))
+		time.Sleep(10 * time.Second)
+		stop()
+		if n := store.claims.Load(); n > 20 {
+			t.Errorf("%d claims in 10 seconds of nothing", n)
+		}
+	})
+}
+
+func TestEventsDoNotFollowAnEndpointIDToAnotherTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := newReceiver(t, status(500))
+		config := testConfig(receiver)
+		config.Profile.Retry = Schedule()
+		d := newDispatcher(t, NewMemoryStore(), config)
+		register(t, d.View, Endpoint{ID: "7", Tenant: "acme", URL: "http://acme.example/"})
+		start(t, d)
+		publish(t, d, Event{ID: "m", Tenant: "acme"})
+		synctest.Wait()
+		if err := d.Unregister(t.Context(), "7"); err != nil {
+			t.Fatal(err)
+		}
+		register(t, d.View, Endpoint{ID: "7", Tenant: "globex", URL: "http://globex.example/"})
+		if r, err := d.Replay(t.Context(), ReplayFilter{}); err != nil || r.Created != 0 {
+			t.Errorf("replay: %+v, %v", r, err)
+		}
+		if _, err := d.Resend(t.Context(), delivery(t, d, "m").ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("resend: %v, want %v", err, ErrNotFound)
+		}
+		synctest.Wait()
+		if n := len(receiver.to("globex.example")); n != 0 {
+			t.Errorf("the other tenant received %d requests", n)
+		}
+	})
+}
+
+func TestSwitchingOrderedOnKeepsWhatIsInFlightInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := status(500, 204)
+		receiver := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+			time.Sleep(time.Second)
+			fails(w, q)
+		})
+		d := newDispatcher(t, NewMemoryStore(), testConfig(receiver))
+		e := register(t, d.View, Endpoint{})
+		start(t, d)
+		publish(t, d, Event{ID: "first"})
+		synctest.Wait()
+		e.Ordered = true
+		if _, err := d.Update(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, d, Event{ID: "second"})
+		time.Sleep(10 * time.Minute)
+		var ids []string
+		for _, q := range receiver.all() {
+			ids = append(ids, q.Header.Get("Webhook-Id"))
+		}
+		if got, want := fmt.Sprint(ids), "[first first second]"; got != want {
+			t.Errorf("sent %s, want %s", got, want)
+		}
+	})
+}
+
+func TestSendTestReturnsACopyOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDispatcher(t, NewMemoryStore(), testConfig(newReceiver(t, nil)))
+		e := register(t, d.View, Endpoint{})
+		a, err := d.SendTest(t.Context(), e.ID, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.RequestHeaders.Set("X-Changed", "by the caller")
+		logged, err := d.Attempts(t.Context(), a.DeliveryID)
+		if err != nil || len(logged) != 1 || logged[0].RequestHeaders.Get("X-Changed") != "" {
+			t.Errorf("the caller changed the log: %v, %v", logged, err)
+		}
+	})
+}
+
+func TestAPanicInProxyIsAFailedAttempt(t *testing.T) {
+	config := testConfig(nil)
+	config.Network.Proxy = func(*http.Request) (*url.URL, error) { panic("boom") }
+	d := newDispatcher(t, NewMemoryStore(), config)
+	e := register(t, d.View, Endpoint{})
+	a, err := d.SendTest(t.Context(), e.ID, "test")
+	if err != nil || a.Error != "connection failed" {
+		t.Errorf("attempt: %q, %v", a.Error, err)
+	}
+}
+
+func TestClaimsOfLargeEventsTakeTurns(t *testing.T) {
+	s := NewMemoryStore()
+	d := newDispatcher(t, s, testConfig(newReceiver(t, nil)))
+	for range 8 {
+		register(t, d.View, Endpoint{Tenant: "a"})
+	}
+	register(t, d.View, Endpoint{Tenant: "b"})
+	large := strings.Repeat("x", maxBatchBytes*5/8)
+	for range 3 {
+		publish(t, d, Event{Tenant: "a", Data: large})
+		publish(t, d, Event{Tenant: "b", Data: large})
+	}
+	turns := ""
+	for range 4 {
+		batch, _, err := s.Claim(t.Context(), ClaimRequest{Max: 100, PerEndpoint: 1, MaxBytes: maxBatchBytes, Lease: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range batch {
+			turns += c.Delivery.Tenant
+		}
+	}
+	if turns != "abab" {
+		t.Errorf("the tenants' turns were %s, want abab", turns)
+	}
 }
