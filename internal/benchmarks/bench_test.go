@@ -173,7 +173,7 @@ func BenchmarkMemoryStore(b *testing.B) {
 			var took float64
 			for n := b.N; n > 0; n -= 20_000 {
 				part := min(n, 20_000)
-				perDelivery, err := s.drain(b.Context(), part)
+				perDelivery, _, err := s.drain(b.Context(), part)
 				if err != nil {
 					b.Fatal(err)
 				}
