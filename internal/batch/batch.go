@@ -4,6 +4,7 @@ package batch
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,11 +18,13 @@ type Options struct {
 
 // Batcher calls its function with one batch after another. What is added while
 // the function runs makes up the next batch, so batches grow with the load by
-// themselves.
+// themselves. Its goroutine lives while there is something to do.
 type Batcher[T any] struct {
 	options Options
 	flush   func([]T)
 	queue   chan entry[T]
+	running atomic.Bool
+	closing chan struct{}
 	done    sync.WaitGroup
 }
 
@@ -30,8 +33,7 @@ type entry[T any] struct {
 	size int
 }
 
-// New starts a Batcher, which the caller must Close. flush must not keep the
-// slice.
+// New returns a Batcher. flush must not keep the slice.
 func New[T any](o Options, flush func([]T)) *Batcher[T] {
 	if o.Items <= 0 {
 		o.Items = 100
@@ -39,9 +41,7 @@ func New[T any](o Options, flush func([]T)) *Batcher[T] {
 	if o.Queue <= 0 {
 		o.Queue = 2 * o.Items
 	}
-	b := &Batcher[T]{options: o, flush: flush, queue: make(chan entry[T], o.Queue)}
-	b.done.Go(b.run)
-	return b
+	return &Batcher[T]{options: o, flush: flush, queue: make(chan entry[T], o.Queue), closing: make(chan struct{})}
 }
 
 // Add hands in an item of that many bytes. It waits while the queue is full,
@@ -50,45 +50,54 @@ func (b *Batcher[T]) Add(ctx context.Context, item T, size int) error {
 	e := entry[T]{item, size}
 	select {
 	case b.queue <- e:
-		return nil
 	default:
+		select {
+		case b.queue <- e:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	select {
-	case b.queue <- e:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if b.running.CompareAndSwap(false, true) {
+		b.done.Go(b.run)
 	}
+	return nil
 }
 
 // Waiting reports whether something waits for the next batch.
 func (b *Batcher[T]) Waiting() bool { return len(b.queue) > 0 }
 
-// Close returns when all that was added is flushed. Add must not be called any
-// more.
+// Close flushes all that was added, without waiting for more. Add must not be
+// called any more, nor Close again. A Batcher need not be closed.
 func (b *Batcher[T]) Close() {
-	close(b.queue)
+	close(b.closing)
 	b.done.Wait()
 }
 
+// run flushes until nothing is left.
 func (b *Batcher[T]) run() {
 	var items []T
-	first, ok := <-b.queue
-	for ok {
-		items = append(items[:0], first.item)
-		first, ok = b.fill(&items, first.size)
-		b.flush(items)
-		clear(items)
-		if ok && first.size < 0 {
-			first, ok = <-b.queue
+	for {
+		select {
+		case first := <-b.queue:
+			for more := true; more; {
+				items = append(items[:0], first.item)
+				first, more = b.fill(&items, first.size)
+				b.flush(items)
+				clear(items)
+			}
+		default:
+			b.running.Store(false)
+			// What came in between has seen it running.
+			if len(b.queue) == 0 || !b.running.CompareAndSwap(false, true) {
+				return
+			}
 		}
 	}
 }
 
-// fill adds to the batch until it is full or nothing more comes. It returns the
-// entry that did not fit, with size -1 if there is none, and whether the queue
-// is still open.
-func (b *Batcher[T]) fill(items *[]T, bytes int) (next entry[T], open bool) {
+// fill adds to the batch until it is full or nothing more comes, and returns the
+// entry that did not fit, if there is one.
+func (b *Batcher[T]) fill(items *[]T, bytes int) (next entry[T], more bool) {
 	var timer <-chan time.Time
 	if b.options.Delay > 0 {
 		t := time.NewTimer(b.options.Delay)
@@ -96,35 +105,34 @@ func (b *Batcher[T]) fill(items *[]T, bytes int) (next entry[T], open bool) {
 		timer = t.C
 	}
 	for len(*items) < b.options.Items {
-		e, ok, got := b.poll(timer)
+		e, ok := b.poll(timer)
 		switch {
 		case !ok:
-			return entry[T]{}, false
-		case !got:
-			return entry[T]{size: -1}, true
+			return e, false
 		case b.options.Bytes > 0 && bytes+e.size > b.options.Bytes:
 			return e, true
 		}
 		bytes += e.size
 		*items = append(*items, e.item)
 	}
-	return entry[T]{size: -1}, true
+	return next, false
 }
 
 // poll receives an entry: at once, or before the timer fires.
-func (b *Batcher[T]) poll(timer <-chan time.Time) (e entry[T], open, got bool) {
-	if timer == nil {
+func (b *Batcher[T]) poll(timer <-chan time.Time) (e entry[T], ok bool) {
+	if timer != nil {
 		select {
-		case e, open = <-b.queue:
-			return e, open, true
-		default:
-			return e, true, false
+		case e = <-b.queue:
+			return e, true
+		case <-timer:
+			return e, false
+		case <-b.closing:
 		}
 	}
 	select {
-	case e, open = <-b.queue:
-		return e, open, true
-	case <-timer:
-		return e, true, false
+	case e = <-b.queue:
+		return e, true
+	default:
+		return e, false
 	}
 }

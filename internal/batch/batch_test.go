@@ -85,6 +85,20 @@ func TestTheFirstItemWaitsNoLongerThanDelay(t *testing.T) {
 	})
 }
 
+func TestNothingRunsWhileThereIsNothingToDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // fails when a goroutine is left
+		flushed := 0
+		b := New(Options{}, func(items []int) { flushed += len(items) })
+		for n := range 3 {
+			add(t, b, n)
+			synctest.Wait()
+		}
+		if flushed != 3 {
+			t.Errorf("flushed %d items, want 3", flushed)
+		}
+	})
+}
+
 func TestAddWaitsWhileTheQueueIsFullUntilItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
