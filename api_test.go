@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite testdata/api.txt")
 func TestExportedAPI(t *testing.T) {
 	const golden = "testdata/api.txt"
 	var got []string
-	for _, dir := range []string{".", "storetest"} {
+	for _, dir := range []string{".", "sqlstore", "storetest"} {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -207,8 +207,10 @@ func TestDependencies(t *testing.T) {
 		"go.uber.org/zap",
 		"golang.org/x/time",
 	}
-	if got := goList(t, "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "."); !slices.Equal(got, want) {
-		t.Errorf("the root package depends on\n%q, want\n%q", got, want)
+	for _, pkg := range []string{".", "./sqlstore"} {
+		if got := goList(t, "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", pkg); !slices.Equal(got, want) {
+			t.Errorf("package %s depends on\n%q, want\n%q", pkg, got, want)
+		}
 	}
 }
 

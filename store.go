@@ -16,9 +16,10 @@ import (
 	"github.com/outhook/webhook/internal/fair"
 )
 
-// Store keeps endpoints, events, deliveries and attempts. [MemoryStore] is one;
-// an application can write its own, of which examples/customstore is one on a bare key-value store, and
-// prove it with package storetest.
+// Store keeps endpoints, events, deliveries and attempts. Package sqlstore has
+// one for PostgreSQL and SQLite, [MemoryStore] is another; an application can
+// write its own, of which examples/customstore is one on a bare key-value store,
+// and prove it with package storetest.
 //
 // A Store matches and orders by the plain fields of the records and never looks
 // into EndpointRecord.Config or EventRecord.Data. Byte fields are kept byte for
@@ -342,7 +343,8 @@ func capability[T any](s Store) (T, bool) {
 }
 
 // MemoryStore is a [Store] in the process's memory, for tests, for development
-// and for deliveries that may be lost with the process. Several Dispatchers may
+// and for deliveries that may be lost with the process; package sqlstore keeps
+// them. Several Dispatchers may
 // share one. It implements [Waker], [Purger] and [OrderedQueue].
 //
 // It keeps everything until it is purged: set [Config].Retention in a process

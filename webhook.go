@@ -86,9 +86,11 @@
 //
 // # Stores
 //
-// [MemoryStore] forgets with the process. A [Store] for the database that the
-// application has makes deliveries outlive it; its contract is plain data, and
-// package storetest checks any implementation.
+// [MemoryStore] forgets with the process. Package sqlstore keeps everything in the
+// database that the application has, PostgreSQL or SQLite, and publishes in the
+// application's own transaction: the event is committed with the change that it
+// tells of, or not at all. The contract of a [Store] is plain data, so that other
+// databases are within reach, and package storetest checks any implementation.
 package webhook
 
 import (

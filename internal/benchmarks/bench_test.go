@@ -27,18 +27,30 @@ func TestMain(m *testing.M) {
 
 func TestEveryScenarioPrintsItsTable(t *testing.T) {
 	s := size{
-		rounds: 1, deliveries: 130, queued: 20, pending: [2]int{200, 400}, endpoints: 20,
+		rounds: 1, deliveries: 130, queued: 20, stuck: 20, backlog: 130, pending: [2]int{200, 400}, endpoints: 20,
+		publishing: 50 * time.Millisecond, idling: 50 * time.Millisecond, finished: 2000, waiting: 400, churn: time.Millisecond,
 		cpuProfile: t.TempDir() + "/cpu",
 	}
 	var out bytes.Buffer
 	if _, err := measureAll(t.Context(), s, scenarios, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{
+	wants := []string{
 		"\ndelivery ", "Outhook / net/http ", "Outhook, 64 endpoints / net/http ", "Outhook above net/http ",
-		"\nisolation ", "beside one that is stuck / alone ",
+		"\nisolation ", "memory: beside one that is stuck / alone ", "SQLite: beside one that is stuck / alone ",
 		"\nmemory ", "200 pending: claim and settle ", "200 pending: beside the data ", "400 / 200 pending ",
-	} {
+		"\ndurable ", "Outhook on SQLite / net/http ", "Outhook on SQLite, 64 endpoints / net/http ",
+		"\ngroup ", "SQLite: together / alone ",
+		"\nidle ", "SQLite: from Publish to the request",
+	}
+	if !strings.Contains(out.String(), "\nPostgreSQL is not installed") {
+		wants = append(wants, "PostgreSQL: beside one that is stuck / alone ",
+			"Outhook on PostgreSQL / River ", "Outhook on PostgreSQL, 64 endpoints / River ",
+			"PostgreSQL: together / alone ", "PostgreSQL: idle ", "PostgreSQL: from Publish to the request",
+			"\nsize ", "full / empty ", "after / before ",
+		)
+	}
+	for _, want := range wants {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, out.String())
 		}
@@ -92,6 +104,23 @@ func TestAFailureOfTheReceiverFailsTheRound(t *testing.T) {
 	}
 }
 
+func TestARepeatedMessageFailsTheRound(t *testing.T) {
+	r, err := startReceiver(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	repeating := bareLoop("repeating", func() poster {
+		return func(ctx context.Context, client *http.Client, r *request) error {
+			r.id = "message"
+			return postWithClient(ctx, client, r)
+		}
+	})
+	if s, err := repeating.measure(t.Context(), r, 3); err == nil {
+		t.Errorf("measured %+v", s)
+	}
+}
+
 func TestAMissedBoundIsAFailure(t *testing.T) {
 	for _, test := range []struct {
 		b    bound
@@ -109,7 +138,7 @@ func TestAMissedBoundIsAFailure(t *testing.T) {
 				t.Errorf("met: %v, want %v", got, test.want)
 			}
 			var out bytes.Buffer
-			impossible := scenario{"named", func(context.Context, size) ([]figure, error) {
+			impossible := scenario{"named", func(context.Context, size, *databases) ([]figure, error) {
 				return []figure{{name: "figure", rounds: []float64{test.v + 100, test.v, test.v - 100}, bound: test.b}}, nil
 			}}
 			met, err := measureAll(t.Context(), size{}, []scenario{impossible}, &out)
@@ -137,7 +166,7 @@ func TestTheMedianIsTheMiddle(t *testing.T) {
 
 func BenchmarkDelivery(b *testing.B) {
 	for _, c := range []contender{
-		outhook(1, inFlight), outhook(64, 16),
+		outhook(inMemory, 1, 2*inFlight, inFlight), outhook(inMemory, 64, 2*inFlight, 16),
 		bareLoop("net/http", func() poster { return postWithClient }),
 		bareLoop("RoundTrip, recording", func() poster { return new(recorder).post }),
 	} {
@@ -163,7 +192,7 @@ func BenchmarkDelivery(b *testing.B) {
 func BenchmarkMemoryStore(b *testing.B) {
 	for _, pending := range []int{100_000, 1_000_000} {
 		b.Run(fmt.Sprint(pending), func(b *testing.B) {
-			s, err := newFilledStore(b.Context(), 10_000)
+			s, err := newFilledStore(b.Context(), webhook.NewMemoryStore(), 10_000)
 			if err != nil {
 				b.Fatal(err)
 			}

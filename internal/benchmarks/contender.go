@@ -88,31 +88,40 @@ func (c contender) measure(ctx context.Context, r *receiver, n int) (sample, err
 	}, nil
 }
 
-// measureInTurns measures every contender once a round, every other round in
-// the opposite order, after one round that does not count.
+// measureInTurns has every contender deliver n requests in each round.
 func measureInTurns(ctx context.Context, contenders []contender, rounds, n int) ([][]sample, error) {
 	r, err := startReceiver(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	samples := make([][]sample, len(contenders))
+	sides := make([]func() (sample, error), len(contenders))
+	for at, c := range contenders {
+		sides[at] = func() (sample, error) { return c.measure(ctx, r, n) }
+	}
+	return inTurns(rounds, sides)
+}
+
+// inTurns measures every side once a round, every other round in the opposite
+// order, after one round that does not count.
+func inTurns[T any](rounds int, sides []func() (T, error)) ([][]T, error) {
+	measured := make([][]T, len(sides))
 	for round := -1; round < rounds; round++ {
-		for turn := range contenders {
+		for turn := range sides {
 			at := turn
 			if round&1 == 1 {
-				at = len(contenders) - 1 - turn
+				at = len(sides) - 1 - turn
 			}
-			s, err := contenders[at].measure(ctx, r, n)
+			m, err := sides[at]()
 			if err != nil {
 				return nil, err
 			}
 			if round >= 0 {
-				samples[at] = append(samples[at], s)
+				measured[at] = append(measured[at], m)
 			}
 		}
 	}
-	return samples, nil
+	return measured, nil
 }
 
 // each returns a value of every sample.

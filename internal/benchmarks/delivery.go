@@ -35,8 +35,8 @@ const (
 
 // delivery compares how fast deliveries that are published already leave, with a
 // loop over net/http that signs and posts the same bodies.
-func delivery(ctx context.Context, s size) ([]figure, error) {
-	one, many := outhook(1, inFlight), outhook(64, 16)
+func delivery(ctx context.Context, s size, _ *databases) ([]figure, error) {
+	one, many := outhook(inMemory, 1, 2*inFlight, inFlight), outhook(inMemory, 64, 2*inFlight, 16)
 	contenders := []contender{
 		bareLoop("net/http", func() poster { return postWithClient }),
 		one,
@@ -48,7 +48,7 @@ func delivery(ctx context.Context, s size) ([]figure, error) {
 		return nil, err
 	}
 	if s.cpuProfile != "" {
-		if err := profile(ctx, s, one); err != nil {
+		if err := profile(ctx, s.cpuProfile, one, 5*s.deliveries); err != nil {
 			return nil, err
 		}
 	}
@@ -82,8 +82,8 @@ func delivery(ctx context.Context, s size) ([]figure, error) {
 }
 
 // profile writes the CPU profile of one long round.
-func profile(ctx context.Context, s size, c contender) error {
-	file, err := os.Create(s.cpuProfile)
+func profile(ctx context.Context, path string, c contender, n int) error {
+	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -103,41 +103,63 @@ func profile(ctx context.Context, s size, c contender) error {
 			return deliver(stop)
 		}, err
 	}
-	if _, err := c.measure(ctx, r, 5*s.deliveries); err != nil {
+	if _, err := c.measure(ctx, r, n); err != nil {
 		return err
 	}
 	return file.Close()
 }
 
-// outhook delivers through a MemoryStore and a Dispatcher to so many endpoints,
-// each of a tenant of its own.
-func outhook(endpoints, concurrency int) contender {
-	name := fmt.Sprintf("Outhook, %d endpoints", endpoints)
-	if endpoints == 1 {
-		name = "Outhook"
+// outhook delivers through a store and a Dispatcher to so many endpoints, each of
+// a tenant of its own.
+func outhook(k kind, endpoints, concurrency, perEndpoint int) contender {
+	name := "Outhook"
+	if k.name != inMemory.name {
+		name += " on " + k.name
+	}
+	if endpoints > 1 {
+		name += fmt.Sprintf(", %d endpoints", endpoints)
 	}
 	return contender{name, func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
-		d, err := newDispatcher(2*inFlight, concurrency)
+		store, err := k.open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		tenants := make([]string, endpoints)
-		for i := range tenants {
-			tenants[i] = fmt.Sprintf("tenant-%d", i)
-			if _, err := d.Register(ctx, webhook.Endpoint{URL: url + "/quick", Tenant: tenants[i]}); err != nil {
-				return nil, err
+		d, err := published(ctx, store, url, n, endpoints, concurrency, perEndpoint)
+		if err == nil {
+			err = store.ready(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(err, store.close())
+		}
+		return func(stop context.Context) error {
+			err := deliver(ctx, stop, d)
+			if err == nil {
+				err = store.logged(ctx, n)
 			}
-		}
-		if err := publish(ctx, d, n, tenants); err != nil {
-			return nil, err
-		}
-		return running(ctx, d), nil
+			return errors.Join(err, store.close())
+		}, nil
 	}}
 }
 
+// published returns a Dispatcher on whose store n deliveries wait.
+func published(ctx context.Context, store webhook.Store, url string, n, endpoints, concurrency, perEndpoint int) (*webhook.Dispatcher, error) {
+	d, err := newDispatcher(store, concurrency, perEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	tenants := make([]string, endpoints)
+	for i := range tenants {
+		tenants[i] = fmt.Sprintf("tenant-%d", i)
+		if _, err := d.Register(ctx, webhook.Endpoint{URL: url + "/quick", Tenant: tenants[i]}); err != nil {
+			return nil, err
+		}
+	}
+	return d, publish(ctx, d, n, tenants)
+}
+
 // newDispatcher returns one that may deliver to the receiver.
-func newDispatcher(concurrency, perEndpoint int) (*webhook.Dispatcher, error) {
-	return webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{
+func newDispatcher(store webhook.Store, concurrency, perEndpoint int) (*webhook.Dispatcher, error) {
+	return webhook.NewDispatcher(store, webhook.Config{
 		Profile:             webhook.Profile{Timeout: timeout},
 		Network:             webhook.Network{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Concurrency:         concurrency,
@@ -170,20 +192,18 @@ func publish(ctx context.Context, d *webhook.Dispatcher, n int, tenants []string
 	return nil
 }
 
-// running returns d.Run, after which nothing but what is stuck may be left.
-func running(ctx context.Context, d *webhook.Dispatcher) func(context.Context) error {
-	return func(stop context.Context) error {
-		if err := d.Run(stop); err != nil {
-			return err
-		}
-		left, err := d.Deliveries(ctx, webhook.DeliveryFilter{States: []webhook.State{webhook.StatePending, webhook.StateExhausted}, Limit: 1000})
-		for _, l := range left.Items {
-			if l.Tenant != stuckTenant {
-				return fmt.Errorf("a delivery is %s: %s", l.State, l.LastError)
-			}
-		}
+// deliver runs d until stop ends. Nothing but what is stuck may be left then.
+func deliver(ctx, stop context.Context, d *webhook.Dispatcher) error {
+	if err := d.Run(stop); err != nil {
 		return err
 	}
+	left, err := d.Deliveries(ctx, webhook.DeliveryFilter{States: []webhook.State{webhook.StatePending, webhook.StateExhausted}, Limit: 1000})
+	for _, l := range left.Items {
+		if l.Tenant != stuckTenant {
+			return fmt.Errorf("a delivery is %s: %s", l.State, l.LastError)
+		}
+	}
+	return err
 }
 
 // benchmarkEvent returns the event whose body has bodySize bytes.

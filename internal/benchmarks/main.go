@@ -3,14 +3,28 @@
 // both sides alike. It prints medians with their bounds and exits with status 1
 // if a bound is missed.
 //
-//	go run ./internal/benchmarks [-rounds 9] [-deliveries 20000] [-only delivery,isolation,memory] [-cpuprofile FILE]
+//	go run ./internal/benchmarks [-only NAME,…] [-rounds 5] [-deliveries 20000] [-backlog 50000] [-cpuprofile FILE]
 //
-// The receiver of the requests is a process of its own, the same program started
-// again. The command needs a Unix system.
+// The scenarios are
+//
+//	delivery   in memory, beside a loop over net/http that posts the same
+//	isolation  a quick endpoint beside a stuck one that has a backlog
+//	memory     what a pending delivery takes in memory
+//	durable    SQLite and PostgreSQL, beside that loop and a worker of River
+//	group      64 goroutines that publish, beside one that commits per event
+//	idle       what an idle Dispatcher asks of PostgreSQL, and how soon it wakes
+//	size       PostgreSQL with 11 million deliveries, beside an empty one
+//
+// The last one takes a quarter of an hour and runs only when it is named. The
+// receiver of the requests is a process of its own, the same program started
+// again. PostgreSQL is started from the binaries that are installed, with its
+// default settings; where there are none, what needs it is skipped. The command
+// needs a Unix system.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -43,33 +57,48 @@ func main() {
 // size says how much is measured.
 type size struct {
 	rounds     int
-	deliveries int    // in a round
-	queued     int    // for the stuck endpoint of the isolation scenario
-	pending    [2]int // in the store of the memory scenario
-	endpoints  int    // there
+	deliveries int           // in a round
+	queued     int           // for the stuck endpoint of the isolation scenario, in memory
+	stuck      int           // and in a database
+	backlog    int           // deliveries in a round of the durable scenario
+	publishing time.Duration // in a round of the group scenario
+	idling     time.Duration // in a round of the idle scenario
+	pending    [2]int        // in the store of the memory scenario
+	endpoints  int           // there and in the size scenario
+	finished   int           // deliveries in the size scenario
+	waiting    int           // and pending
+	churn      time.Duration // there
 	cpuProfile string
 }
 
 // scenario measures one promise.
 type scenario struct {
 	name string
-	run  func(context.Context, size) ([]figure, error)
+	run  func(context.Context, size, *databases) ([]figure, error)
 }
 
 var scenarios = []scenario{
 	{"delivery", delivery},
 	{"isolation", isolation},
 	{"memory", memory},
+	{"durable", durable},
+	{"group", group},
+	{"idle", idle},
+	{"size", flat},
 }
 
 // run measures what the arguments ask for, prints it, and reports whether every
 // bound was met.
 func run(ctx context.Context, args []string, out io.Writer) (met bool, err error) {
-	s := size{queued: 1000, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
+	s := size{queued: 1000, stuck: 100_000, publishing: 2 * time.Second, idling: 5 * time.Second, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
-	flags.IntVar(&s.rounds, "rounds", 9, "rounds of each contender")
+	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each contender")
 	flags.IntVar(&s.deliveries, "deliveries", 20_000, "deliveries in a round")
-	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`")
+	flags.IntVar(&s.backlog, "backlog", 50_000, "deliveries in a round of the durable scenario")
+	flags.IntVar(&s.finished, "finished", 10_000_000, "finished deliveries in the size scenario")
+	flags.IntVar(&s.waiting, "pending", 1_000_000, "pending deliveries in the size scenario")
+	flags.DurationVar(&s.churn, "churn", time.Minute, "how long deliveries are turned over in the size scenario")
+	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable one beside it")
 	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
 	if err := flags.Parse(args); err != nil {
 		return false, err
@@ -77,12 +106,13 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	if s.rounds < 1 || s.deliveries < 1 {
 		return false, fmt.Errorf("-rounds and -deliveries must be positive")
 	}
-	selected := scenarios
+	// The size scenario takes long.
+	selected := slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.name == "size" })
 	if *only != "" {
 		names := strings.Split(*only, ",")
 		selected = slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return !slices.Contains(names, s.name) })
 		if len(selected) != len(names) {
-			return false, fmt.Errorf("-only %s: the scenarios are delivery, isolation and memory", *only)
+			return false, fmt.Errorf("-only %s: there is no such scenario", *only)
 		}
 	}
 	return measureAll(ctx, s, selected, out)
@@ -91,12 +121,23 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 func measureAll(ctx context.Context, s size, selected []scenario, out io.Writer) (met bool, err error) {
 	_, _ = fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d; %d rounds of %d deliveries, in turns\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds, s.deliveries)
+	d, err := openDatabases(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	if d.server == nil {
+		_, _ = fmt.Fprintln(out, "PostgreSQL is not installed: what needs it is skipped")
+	}
 	met = true
 	for _, scenario := range selected {
 		start := time.Now()
-		figures, err := scenario.run(ctx, s)
+		figures, err := scenario.run(ctx, s, d)
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", scenario.name, err)
+		}
+		if len(figures) == 0 {
+			continue
 		}
 		if err := printTable(out, scenario.name, figures); err != nil {
 			return false, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -20,12 +21,12 @@ const (
 
 // memory measures the MemoryStore alone: what claiming and settling costs while
 // much and while very much is pending, and what a pending delivery takes.
-func memory(ctx context.Context, s size) ([]figure, error) {
+func memory(ctx context.Context, s size, _ *databases) ([]figure, error) {
 	var stores [2]*filledStore
 	overhead := make([][]float64, 2)
 	for n, pending := range s.pending {
 		var err error
-		if stores[n], err = newFilledStore(ctx, s.endpoints); err != nil {
+		if stores[n], err = newFilledStore(ctx, webhook.NewMemoryStore(), s.endpoints); err != nil {
 			return nil, err
 		}
 		before := heap()
@@ -71,18 +72,17 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// filledStore is a MemoryStore with endpoints, each subscribed to a type of its
-// own.
+// filledStore is a Store with endpoints, each subscribed to a type of its own.
 type filledStore struct {
-	*webhook.MemoryStore
+	webhook.Store
 	endpoints int
 	tenants   [][]string
 	types     []string
 	published int
 }
 
-func newFilledStore(ctx context.Context, endpoints int) (*filledStore, error) {
-	s := &filledStore{MemoryStore: webhook.NewMemoryStore(), endpoints: endpoints}
+func newFilledStore(ctx context.Context, store webhook.Store, endpoints int) (*filledStore, error) {
+	s := &filledStore{Store: store, endpoints: endpoints}
 	for i := range endpoints {
 		if i%tenantEndpoints == 0 {
 			s.tenants = append(s.tenants, []string{"tenant-" + strconv.Itoa(len(s.tenants))})
@@ -128,50 +128,72 @@ func (s *filledStore) fill(ctx context.Context, n int) error {
 // it had. The bound is on processor time: nothing but memory is waited for here,
 // and so short a time by the clock is distorted by whatever else the machine does.
 func (s *filledStore) drain(ctx context.Context, n int) (perDelivery, wall float64, err error) {
-	attempts := make([]webhook.Attempt, n)
-	for i := range attempts {
-		attempts[i] = webhook.Attempt{ID: uuid.Must(uuid.NewV7()).String(), Number: 1, StartedAt: time.Now(), StatusCode: 204}
-	}
-	settlements := make([]webhook.Settlement, 0, claimSize)
-	request := webhook.ClaimRequest{Max: claimSize, PerEndpoint: 16, MaxBytes: 8 << 20, Lease: time.Minute}
+	b := newBatches(n)
 	runtime.GC()
 	start, began := cpuTime(), time.Now()
-	for done := 0; done < n; {
-		request.Max = min(claimSize, n-done)
-		batch, _, err := s.Claim(ctx, request)
+	for left := n; left > 0; {
+		claimed, err := b.claim(ctx, s, webhook.ClaimRequest{Max: min(claimSize, left), PerEndpoint: 16})
 		if err != nil {
 			return 0, 0, err
 		}
-		if len(batch) == 0 {
-			return 0, 0, fmt.Errorf("nothing to claim after %d of %d deliveries", done, n)
-		}
-		settlements = settlements[:0]
-		for i := range batch {
-			c := &batch[i]
-			a := &attempts[done+i]
-			a.DeliveryID = c.Delivery.ID
-			settlements = append(settlements, webhook.Settlement{
-				DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered,
-				Attempt: a, Counted: true, Health: webhook.HealthSuccess,
-			})
-		}
-		stale, err := s.Settle(ctx, settlements)
-		if err != nil {
+		if err := b.settle(ctx, s); err != nil {
 			return 0, 0, err
 		}
-		if len(stale) > 0 {
-			return 0, 0, fmt.Errorf("%d of %d settlements are stale", len(stale), len(batch))
-		}
-		done += len(batch)
+		left -= claimed
 	}
 	took, passed := cpuTime()-start, time.Since(began)
 	if err := s.fill(ctx, n); err != nil {
 		return 0, 0, err
 	}
 	for removed := 1; removed > 0; {
-		if removed, err = s.Purge(ctx, 0, batchSize); err != nil {
+		if removed, err = s.Store.(webhook.Purger).Purge(ctx, 0, batchSize); err != nil {
 			return 0, 0, err
 		}
 	}
 	return float64(took) / float64(n), float64(passed) / float64(n), nil
+}
+
+// batches claims deliveries and settles them as delivered, as a Dispatcher does.
+type batches struct {
+	attempts    []webhook.Attempt // made beforehand
+	settlements []webhook.Settlement
+}
+
+// newBatches returns what can settle n deliveries.
+func newBatches(n int) *batches {
+	b := &batches{attempts: make([]webhook.Attempt, n), settlements: make([]webhook.Settlement, 0, claimSize)}
+	for i := range b.attempts {
+		b.attempts[i] = webhook.Attempt{ID: uuid.Must(uuid.NewV7()).String(), Number: 1, StartedAt: time.Now(), StatusCode: 204}
+	}
+	return b
+}
+
+// claim claims a batch that is not empty.
+func (b *batches) claim(ctx context.Context, s webhook.Store, r webhook.ClaimRequest) (int, error) {
+	r.MaxBytes, r.Lease = 8<<20, time.Minute
+	batch, _, err := s.Claim(ctx, r)
+	if err == nil && len(batch) == 0 {
+		err = errors.New("nothing to claim")
+	}
+	b.settlements = b.settlements[:0]
+	for i := range batch {
+		c := &batch[i]
+		a := &b.attempts[0]
+		b.attempts = b.attempts[1:]
+		a.DeliveryID = c.Delivery.ID
+		b.settlements = append(b.settlements, webhook.Settlement{
+			DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered,
+			Attempt: a, Counted: true, Health: webhook.HealthSuccess,
+		})
+	}
+	return len(batch), err
+}
+
+// settle settles what was claimed.
+func (b *batches) settle(ctx context.Context, s webhook.Store) error {
+	stale, err := s.Settle(ctx, b.settlements)
+	if err == nil && len(stale) > 0 {
+		err = fmt.Errorf("%d of %d settlements are stale", len(stale), len(b.settlements))
+	}
+	return err
 }

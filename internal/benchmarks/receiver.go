@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,7 +26,8 @@ func isReceiver() bool { return slices.Equal(os.Args[1:], []string{receiverFlag}
 
 // receive serves until its standard input ends, as it does when the parent dies.
 // It writes its URL, then for each number that it reads a line at once, and one
-// when its path quick has answered that many requests more, which must be all.
+// when its path quick has answered that many requests more, which must be all
+// and have different message IDs.
 func receive() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -33,9 +35,15 @@ func receive() {
 		return
 	}
 	var left, calls atomic.Int64
+	var ids sync.Map
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /quick", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r)
+		if id := r.Header.Get("Webhook-Id"); id == "" {
+			fmt.Println("error: a request without an ID")
+		} else if _, twice := ids.LoadOrStore(id, nil); twice {
+			fmt.Println("error: two requests with the ID", id)
+		}
 		if left.Add(-1) == 0 {
 			fmt.Println("answered")
 		}
@@ -65,6 +73,7 @@ func receive() {
 			return
 		}
 		calls.Store(0)
+		ids.Clear()
 		fmt.Println("expecting")
 	}
 	_ = server.Close()

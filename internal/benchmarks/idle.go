@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/sqlstore"
+)
+
+// pauses are how long after the last delivery, and so after the last poll, an
+// idle Dispatcher is given the next event by another process.
+var pauses = []time.Duration{0, 250 * time.Millisecond, 500 * time.Millisecond, 750 * time.Millisecond}
+
+// idle measures how often a Dispatcher that has nothing to do asks its database,
+// and how soon it delivers what another process has published.
+func idle(ctx context.Context, s size, d *databases) ([]figure, error) {
+	r, err := startReceiver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var figures []figure
+	for _, k := range d.kinds() {
+		idled, err := idleOf(ctx, k, s, r)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, idled...)
+	}
+	return figures, nil
+}
+
+// idleOf measures with one kind of store.
+func idleOf(ctx context.Context, k kind, s size, r *receiver) (figures []figure, err error) {
+	store, err := k.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.close()) }()
+	publisher, err := newDispatcher(store, inFlight, inFlight)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := publisher.Register(ctx, webhook.Endpoint{URL: r.url + "/quick"}); err != nil {
+		return nil, err
+	}
+	db, calls, err := store.counted()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	// As another process has it: nothing but the database is shared.
+	deliverer, err := newDispatcher(sqlstore.New(db, store.dialect), inFlight, inFlight)
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- deliverer.Run(running) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-ended)
+	}()
+	var rates, latencies []float64
+	for range s.rounds {
+		var slowest time.Duration
+		for _, pause := range pauses {
+			latency, err := latencyOf(ctx, publisher, r, pause)
+			if err != nil {
+				return nil, err
+			}
+			slowest = max(slowest, latency)
+		}
+		latencies = append(latencies, float64(slowest)/float64(time.Millisecond))
+		before, start := calls.Load(), time.Now()
+		if err := wait(ctx, s.idling); err != nil {
+			return nil, err
+		}
+		rates = append(rates, float64(calls.Load()-before)/time.Since(start).Seconds())
+	}
+	if store.dialect == sqlstore.PostgreSQL {
+		figures = append(figures, figure{name: k.name + ": idle", unit: "calls of the server/s", rounds: rates, bound: bound{atMost, 2}})
+	}
+	return append(figures, figure{
+		name: fmt.Sprintf("%s: from Publish to the request, slowest of %d", k.name, len(pauses)),
+		unit: "ms", rounds: latencies, bound: bound{atMost, 1000},
+	}), nil
+}
+
+// latencyOf publishes an event and returns how long it took to arrive.
+func latencyOf(ctx context.Context, d *webhook.Dispatcher, r *receiver, pause time.Duration) (time.Duration, error) {
+	answered, err := r.expect(1)
+	if err != nil {
+		return 0, err
+	}
+	if err := wait(ctx, pause); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := publishOne(ctx, d); err != nil {
+		return 0, err
+	}
+	select {
+	case err := <-answered:
+		return time.Since(start), err
+	case <-time.After(roundTimeout / 10):
+		return 0, errors.New("the event did not arrive")
+	}
+}
+
+// wait waits for so long, unless ctx ends.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// counted opens the store's database once more, so that what is sent to its
+// server is counted: a call is one or several messages that are sent at once,
+// such as a statement with its arguments, or a check of the driver's whether the
+// connection still works. There is no server, and nothing to count, with SQLite.
+func (s *store) counted() (*sql.DB, *atomic.Int64, error) {
+	calls := new(atomic.Int64)
+	if s.dialect != sqlstore.PostgreSQL {
+		db, err := sql.Open(s.driver, s.dsn)
+		return db, calls, err
+	}
+	config, err := pgx.ParseConfig(s.dsn)
+	if err != nil {
+		return nil, nil, err
+	}
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		return countedConn{c, calls}, err
+	}
+	return stdlib.OpenDB(*config), calls, nil
+}
+
+// countedConn counts what is sent.
+type countedConn struct {
+	net.Conn
+	calls *atomic.Int64
+}
+
+func (c countedConn) Write(b []byte) (int, error) {
+	c.calls.Add(1)
+	return c.Conn.Write(b)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // "pgx"
+	_ "modernc.org/sqlite"             // "sqlite"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/integration/pg"
+	"github.com/outhook/webhook/sqlstore"
+)
+
+// connections is how many a pool has, River's too.
+const connections = 16
+
+// databases is where stores keep what they hold.
+type databases struct {
+	server *pg.Server // PostgreSQL with its default settings; nil if there is none
+	dir    string     // of SQLite's files
+	made   int
+}
+
+// openDatabases starts a PostgreSQL server where that is installed.
+func openDatabases(ctx context.Context) (*databases, error) {
+	server, err := pg.Start(ctx, pg.Options{})
+	if err != nil && !(errors.Is(err, pg.ErrMissing) && os.Getenv("OUTHOOK_REQUIRE") == "") {
+		return nil, err
+	}
+	d := &databases{server: server}
+	if d.dir, err = os.MkdirTemp("", "outhook-benchmarks-"); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+func (d *databases) close() error {
+	err := os.RemoveAll(d.dir)
+	if d.server != nil {
+		err = errors.Join(err, d.server.Stop())
+	}
+	return err
+}
+
+// kinds returns the durable kinds of stores that can be had here.
+func (d *databases) kinds() []kind {
+	kinds := []kind{{"SQLite", d.openSQLite}}
+	if d.server != nil {
+		kinds = append(kinds, kind{"PostgreSQL", d.openPostgreSQL})
+	}
+	return kinds
+}
+
+// kind is a kind of store.
+type kind struct {
+	name string
+	open func(context.Context) (*store, error) // an empty one
+}
+
+var inMemory = kind{"memory", func(context.Context) (*store, error) {
+	nothing := func() error { return nil }
+	return &store{Store: webhook.NewMemoryStore(), ready: func(context.Context) error { return nil }, close: nothing}, nil
+}}
+
+// store is a Store to measure.
+type store struct {
+	webhook.Store
+	// Of one in a database:
+	db          *sql.DB
+	driver, dsn string
+	dialect     sqlstore.Dialect
+	// ready finishes what filling the store has left to do, so that it does not
+	// fall into the measurement.
+	ready func(context.Context) error
+	close func() error // and forgets what it holds
+}
+
+// logged returns an error unless n attempts are logged.
+func (s *store) logged(ctx context.Context, n int) error {
+	if s.db == nil {
+		return nil
+	}
+	var attempts int
+	err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM outhook_attempts").Scan(&attempts)
+	if err == nil && attempts != n {
+		err = fmt.Errorf("%d attempts are logged, want %d", attempts, n)
+	}
+	return err
+}
+
+func (d *databases) openPostgreSQL(ctx context.Context) (*store, error) {
+	dsn, drop, err := d.create(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{driver: "pgx", dsn: dsn, dialect: sqlstore.PostgreSQL}
+	s.ready = func(ctx context.Context) error { return ready(ctx, dsn) }
+	return s.connect(ctx, drop)
+}
+
+// connect opens the database, whose forgetting is given, and creates the tables.
+func (s *store) connect(ctx context.Context, forget func() error) (_ *store, err error) {
+	if s.db, err = sql.Open(s.driver, s.dsn); err != nil {
+		return nil, errors.Join(err, forget())
+	}
+	s.db.SetMaxOpenConns(connections)
+	s.db.SetMaxIdleConns(connections)
+	s.close = func() error { return errors.Join(s.db.Close(), forget()) }
+	durable := sqlstore.New(s.db, s.dialect)
+	s.Store = durable
+	if err := durable.Migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// create creates a PostgreSQL database.
+func (d *databases) create(ctx context.Context) (dsn string, drop func() error, err error) {
+	d.made++
+	name := fmt.Sprintf("benchmark_%d", d.made)
+	drop = func() error {
+		return pg.Exec(context.WithoutCancel(ctx), d.server.DSN("postgres"), "DROP DATABASE "+name+" WITH (FORCE)")
+	}
+	return d.server.DSN(name), drop, pg.Exec(ctx, d.server.DSN("postgres"), "CREATE DATABASE "+name)
+}
+
+// ready is store.ready of a PostgreSQL database.
+func ready(ctx context.Context, dsn string) error {
+	return pg.Exec(ctx, dsn, "ANALYZE", "CHECKPOINT")
+}
+
+func (d *databases) openSQLite(ctx context.Context) (*store, error) {
+	d.made++
+	dir := filepath.Join(d.dir, fmt.Sprint(d.made))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &store{driver: "sqlite", dsn: sqlstore.SQLiteDSN(filepath.Join(dir, "outhook.db")), dialect: sqlstore.SQLite}
+	s.ready = func(ctx context.Context) error {
+		_, err := s.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+		return err
+	}
+	return s.connect(ctx, func() error { return os.RemoveAll(dir) })
+}

@@ -1,0 +1,390 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// postgreSQL calls the functions of postgresql/0002_functions.sql.
+type postgreSQL struct{}
+
+func (postgreSQL) stamp(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t
+}
+
+func (postgreSQL) schema() string { return "postgresql" }
+
+func (postgreSQL) lockSchema(ctx context.Context, s *Store, q Querier) error {
+	_, err := s.exec(ctx, q, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "outhook migrate "+s.prefix)
+	return err
+}
+
+func (postgreSQL) tableExists() string { return "SELECT 1 WHERE to_regclass($1) IS NOT NULL" }
+
+func (postgreSQL) never() any { return "infinity" }
+
+func (postgreSQL) translate(query string) string { return query }
+
+func (postgreSQL) member(column, kind, parameter string) string {
+	return column + " = ANY (" + parameter + "::" + kind + "[])"
+}
+
+func (postgreSQL) list(values []string) any {
+	a := newArray(len(values))
+	for _, v := range values {
+		a.text(v)
+	}
+	return a.String()
+}
+
+// array builds the text of an array, which every driver passes on as it is.
+type array struct{ strings.Builder }
+
+func newArray(n int) *array {
+	a := new(array)
+	a.Grow(16*n + 2)
+	return a
+}
+
+// String closes the array and returns it.
+func (a *array) String() string {
+	if a.Len() == 0 {
+		return "{}"
+	}
+	return a.Builder.String() + "}"
+}
+
+func (a *array) comma() {
+	if a.Len() == 0 {
+		a.WriteByte('{')
+	} else {
+		a.WriteByte(',')
+	}
+}
+
+func (a *array) null() {
+	a.comma()
+	a.WriteString("NULL")
+}
+
+func (a *array) text(s string) {
+	a.comma()
+	a.WriteByte('"')
+	for {
+		n := strings.IndexAny(s, `"\`)
+		if n < 0 {
+			break
+		}
+		a.WriteString(s[:n])
+		a.WriteByte('\\')
+		a.WriteByte(s[n])
+		s = s[n+1:]
+	}
+	a.WriteString(s)
+	a.WriteByte('"')
+}
+
+func (a *array) integer(n int64) {
+	a.comma()
+	var b [20]byte
+	a.Write(strconv.AppendInt(b[:0], n, 10))
+}
+
+func (a *array) boolean(v bool) {
+	a.comma()
+	if v {
+		a.WriteByte('t')
+	} else {
+		a.WriteByte('f')
+	}
+}
+
+func (a *array) time(t time.Time) {
+	if t.IsZero() {
+		a.null()
+		return
+	}
+	a.comma()
+	a.WriteByte('"')
+	a.WriteString(t.UTC().Format("2006-01-02 15:04:05.999999Z07:00"))
+	a.WriteByte('"')
+}
+
+func (d postgreSQL) enqueue(ctx context.Context, s *Store, q Querier, calls []*call, lockTimeout time.Duration) error {
+	count, size := 0, 0
+	for _, c := range calls {
+		count += len(c.ps)
+		for n := range c.ps {
+			size += len(c.ps[n].Event.Data)
+		}
+	}
+	var owners, ids, keys, types, tenants, orderingKeys, times, tests, offsets, sizes, patterns, lineages, origins, addressed array
+	data, sums := make([]byte, 0, size), make([]byte, 0, 32*count)
+	for owner, c := range calls {
+		for n := range c.ps {
+			p := &c.ps[n]
+			e := &p.Event
+			owners.integer(int64(owner))
+			ids.text(e.ID)
+			if e.Key == "" {
+				keys.null()
+			} else {
+				keys.text(e.Key)
+			}
+			types.text(e.Type)
+			tenants.text(e.Tenant)
+			orderingKeys.text(e.OrderingKey)
+			times.time(e.Time)
+			tests.boolean(e.Test)
+			offsets.integer(int64(len(data)))
+			sizes.integer(int64(len(e.Data)))
+			data, sums = append(data, e.Data...), append(sums, e.Sum[:]...)
+			patterns.text(d.list(p.Patterns).(string))
+			lineages.text(d.list(append(slices.Clip(p.Tenants), allTenants)).(string))
+			origins.text(string(p.Origin))
+			addressed.boolean(p.Endpoints != nil)
+		}
+	}
+	var wait any
+	if lockTimeout > 0 {
+		wait = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	}
+	owner, n := 0, 0
+	return s.query(ctx, q, `SELECT event_id, status, deliveries FROM outhook_enqueue($1::timestamptz, $2::text, $3::integer[], $4::text[], $5::text[],
+		$6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::boolean[], $11::bytea, $12::integer[], $13::integer[], $14::bytea,
+		$15::text[], $16::text[], $17::text[], $18::boolean[])`,
+		[]any{d.stamp(s.injected()), wait, owners.String(), ids.String(), keys.String(), types.String(), tenants.String(), orderingKeys.String(),
+			times.String(), tests.String(), data, offsets.String(), sizes.String(), sums, patterns.String(), lineages.String(), origins.String(), addressed.String()},
+		func(rows Rows) error {
+			var event, status string
+			var deliveries int
+			if err := rows.Scan(&event, &status, &deliveries); err != nil {
+				return err
+			}
+			for n == len(calls[owner].ps) {
+				owner, n = owner+1, 0
+			}
+			calls[owner].set(n, event, status, deliveries)
+			n++
+			return nil
+		})
+}
+
+func (d postgreSQL) address(ctx context.Context, s *Store, q Querier, ps []*webhook.Publication) (map[string][]string, error) {
+	var ids, origins, endpoints, missing, leases array
+	created := make(map[string][]string, len(ps))
+	for _, p := range ps {
+		created[p.Event.ID] = nil
+		ids.text(p.Event.ID)
+		origins.text(string(p.Origin))
+		endpoints.text(d.list(slices.DeleteFunc(slices.Clone(p.Endpoints), func(id string) bool { return !isStorable(id) })).(string))
+		missing.boolean(p.Missing)
+		leases.integer(microseconds(p.Lease))
+	}
+	err := s.query(ctx, q, "SELECT event_id, id::text FROM outhook_address($1::timestamptz, $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[])",
+		[]any{d.stamp(s.injected()), ids.String(), origins.String(), endpoints.String(), missing.String(), leases.String()},
+		func(rows Rows) error {
+			var event, id string
+			err := rows.Scan(&event, &id)
+			created[event] = append(created[event], id)
+			return err
+		})
+	return created, err
+}
+
+// claimedRow is what outhook_claim returns.
+type claimedRow struct {
+	webhook.Claimed
+	nth  int64
+}
+
+func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error) {
+	var named, rooms array
+	for id, room := range r.Room {
+		if isStorable(id) {
+			named.text(id)
+			rooms.integer(int64(room))
+		}
+	}
+	s.mu.Lock()
+	after := s.after
+	s.mu.Unlock()
+	var next time.Duration
+	var batch []claimedRow
+	events, endpoints := make(map[string]*webhook.EventRecord), make(map[string]*webhook.EndpointRecord)
+	err := s.query(ctx, q, `SELECT next_us, nth, id::text, origin, attempts, last_status, last_error, first_attempt, next_attempt, created_at, updated_at, lease, expired,
+		event_id, event_type, event_tenant, key, ordering_key, event_time, event_created_at, test, data, sum,
+		endpoint_id, tenant, endpoint_tenant, all_tenants, patterns, ordered, failing_since, not_before, endpoint_created_at, endpoint_updated_at, rev, config
+		FROM outhook_claim($1::timestamptz, $2::integer, $3::integer, $4::text[], $5::integer[], $6::bigint, $7::bigint, $8::text)`,
+		[]any{d.stamp(s.injected()), r.Max, r.PerEndpoint, named.String(), rooms.String(), r.MaxBytes, microseconds(r.Lease), after},
+		func(rows Rows) error { return d.scanClaimed(rows, &next, &batch, events, endpoints) })
+	if err != nil || len(batch) == 0 {
+		return nil, next, err
+	}
+	slices.SortFunc(batch, func(a, b claimedRow) int { return cmp.Compare(a.nth, b.nth) })
+	claimed := make([]webhook.Claimed, len(batch))
+	served := make(map[string]bool)
+	for n := range batch {
+		c := &claimed[n]
+		*c = batch[n].Claimed
+		c.Event, c.Endpoint = events[c.Delivery.EventID], endpoints[c.Delivery.EndpointID]
+		if tenant := c.Endpoint.Tenant; !served[tenant] {
+			served[tenant], after = true, tenant
+		}
+	}
+	s.mu.Lock()
+	s.after = after
+	s.mu.Unlock()
+	return claimed, 0, nil
+}
+
+// scanClaimed reads a row of outhook_claim. The event's data and the endpoint's
+// config come with one of the rows that share them.
+func (d postgreSQL) scanClaimed(rows Rows, next *time.Duration, batch *[]claimedRow, events map[string]*webhook.EventRecord, endpoints map[string]*webhook.EndpointRecord) error {
+	var wait, nth, lease, rev *int64
+	var attempts, lastStatus, expired *int
+	var id, origin, lastError, eventID, eventType, eventTenant, key, orderingKey, endpointID, tenant, endpointTenant, patterns text
+	var firstAttempt, nextAttempt, createdAt, updatedAt, eventTime, eventCreatedAt, failingSince, notBefore, endpointCreatedAt, endpointUpdatedAt stamp
+	var test, allTenants, ordered *bool
+	var data, sum, config []byte
+	if err := rows.Scan(&wait, &nth, &id, &origin, &attempts, &lastStatus, &lastError, &firstAttempt, &nextAttempt, &createdAt, &updatedAt, &lease, &expired,
+		&eventID, &eventType, &eventTenant, &key, &orderingKey, &eventTime, &eventCreatedAt, &test, &data, &sum,
+		&endpointID, &tenant, &endpointTenant, &allTenants, &patterns, &ordered, &failingSince, &notBefore, &endpointCreatedAt, &endpointUpdatedAt, &rev, &config); err != nil {
+		return err
+	}
+	if id == "" {
+		if wait != nil {
+			*next = max(time.Duration(*wait)*time.Microsecond, time.Microsecond)
+		}
+		return nil
+	}
+	*batch = append(*batch, claimedRow{nth: *nth, Claimed: webhook.Claimed{
+		Lease: *lease, Expired: *expired,
+		Delivery: webhook.Delivery{
+			ID: string(id), EventID: string(eventID), EventType: string(eventType), EventTenant: string(eventTenant),
+			EndpointID: string(endpointID), Tenant: string(tenant), State: webhook.StatePending, Origin: webhook.Origin(origin),
+			Attempts: *attempts, LastStatus: *lastStatus, LastError: string(lastError),
+			FirstAttempt: firstAttempt.Time, NextAttempt: nextAttempt.Time, CreatedAt: createdAt.Time, UpdatedAt: updatedAt.Time,
+		},
+	}})
+	if e := events[string(eventID)]; e == nil {
+		e = &webhook.EventRecord{
+			ID: string(eventID), Key: string(key), Type: string(eventType), Tenant: string(eventTenant), OrderingKey: string(orderingKey),
+			Time: eventTime.Time, CreatedAt: eventCreatedAt.Time, Test: *test, Data: data,
+		}
+		copy(e.Sum[:], sum)
+		events[e.ID] = e
+	} else if e.Data == nil {
+		e.Data = data
+	}
+	if e := endpoints[string(endpointID)]; e == nil {
+		e = &webhook.EndpointRecord{
+			ID: string(endpointID), Tenant: string(endpointTenant), AllTenants: *allTenants, Ordered: *ordered,
+			FailingSince: failingSince.Time, NotBefore: notBefore.Time, CreatedAt: endpointCreatedAt.Time, UpdatedAt: endpointUpdatedAt.Time,
+			Rev: *rev, Config: config,
+		}
+		endpoints[e.ID] = e
+		return scanPatterns(string(patterns), e)
+	} else if e.Config == nil {
+		e.Config = config
+	}
+	return nil
+}
+
+// settle repeats those that another transaction has locked, which is a matter of
+// milliseconds unless an application keeps one open in which it unregisters the
+// endpoint. Others must not wait for that, so these count as stale: either the
+// delivery ends as cancelled, or it is repeated when its lease ends.
+func (d postgreSQL) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
+	stale, locked, err := d.trySettle(ctx, s, q, ss)
+	for wait := 2 * time.Millisecond; len(locked) > 0 && err == nil; wait *= 2 {
+		if wait > 200*time.Millisecond {
+			return append(stale, locked...), nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		again := make([]*webhook.Settlement, len(locked))
+		for n, at := range locked {
+			again[n] = ss[at]
+		}
+		var staleNow, lockedNow []int
+		staleNow, lockedNow, err = d.trySettle(ctx, s, q, again)
+		for _, n := range staleNow {
+			stale = append(stale, locked[n])
+		}
+		for n, at := range lockedNow {
+			lockedNow[n] = locked[at]
+		}
+		locked = lockedNow
+	}
+	return stale, err
+}
+
+func (d postgreSQL) trySettle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale, locked []int, err error) {
+	var ids, leases, states, delays, counted, attempts, numbers, starts, durations, urls, statuses, errs, requests, responses array
+	var offsets, sizes, truncated, healths, pauses, reasons, ifs array
+	sums, bodies := make([]byte, 0, 32*len(ss)), []byte{}
+	for _, o := range ss {
+		ids.text(o.DeliveryID)
+		leases.integer(o.Lease)
+		states.text(string(o.State))
+		delays.integer(microseconds(o.Delay))
+		counted.boolean(o.Counted)
+		a := o.Attempt
+		if a == nil {
+			attempts.null()
+			a = new(webhook.Attempt)
+		} else {
+			attempts.text(storable(a.ID))
+		}
+		numbers.integer(int64(a.Number))
+		starts.time(a.StartedAt)
+		durations.integer(int64(a.Duration / time.Microsecond))
+		urls.text(storable(a.URL))
+		statuses.integer(int64(a.StatusCode))
+		errs.text(storable(a.Error))
+		requests.text(headersText(a.RequestHeaders))
+		responses.text(headersText(a.ResponseHeaders))
+		offsets.integer(int64(len(bodies)))
+		sizes.integer(int64(len(a.ResponseBody)))
+		sums, bodies = append(sums, a.BodySHA256[:]...), append(bodies, a.ResponseBody...)
+		truncated.boolean(a.Truncated)
+		healths.integer(int64(o.Health))
+		pauses.integer(microseconds(o.Pause))
+		reasons.text(storable(o.Disable))
+		ifs.time(o.IfFailingSince)
+	}
+	err = s.query(ctx, q, `SELECT n, reason FROM outhook_settle($1::timestamptz, $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::boolean[],
+		$7::text[], $8::integer[], $9::timestamptz[], $10::bigint[], $11::text[], $12::integer[], $13::text[], $14::text[], $15::text[],
+		$16::bytea, $17::bytea, $18::integer[], $19::integer[], $20::boolean[], $21::integer[], $22::bigint[], $23::text[], $24::timestamptz[])`,
+		[]any{d.stamp(s.injected()), ids.String(), leases.String(), states.String(), delays.String(), counted.String(),
+			attempts.String(), numbers.String(), starts.String(), durations.String(), urls.String(), statuses.String(), errs.String(), requests.String(), responses.String(),
+			sums, bodies, offsets.String(), sizes.String(), truncated.String(), healths.String(), pauses.String(), reasons.String(), ifs.String()},
+		func(rows Rows) error {
+			var n int64
+			var reason string
+			if err := rows.Scan(&n, &reason); err != nil {
+				return err
+			}
+			switch reason {
+			case "stale":
+				stale = append(stale, int(n)-1)
+			case "locked":
+				locked = append(locked, int(n)-1)
+			}
+			return nil
+		})
+	return stale, locked, err
+}

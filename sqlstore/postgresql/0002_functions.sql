@@ -1,0 +1,468 @@
+-- What publishing, claiming and settling do is one statement each for the
+-- client: a call of one of these functions. Their plans are cached within the
+-- session whatever the driver or a pooler does with prepared statements, and are
+-- made to last while empty tables grow: what is looked up by key is so by
+-- construction (OFFSET 0 keeps the planner from joining whole tables). Every statement of a function sees what was committed before it
+-- began, on which the lanes rest: READ COMMITTED is required where that matters.
+
+-- outhook_enqueue stores publications and their deliveries. _calls says which
+-- of them belong together: a call with a conflict leaves nothing. All IDs and
+-- keys in it are different. One row is returned for each publication, in their
+-- order; the deliveries of those that are addressed to certain endpoints are left
+-- to outhook_address.
+CREATE FUNCTION outhook_enqueue(
+	_now timestamptz, _lock_timeout text, _calls integer[], _ids text[], _keys text[], _types text[], _tenants text[],
+	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
+	_patterns text[], _lineages text[], _origins text[], _addressed boolean[]
+) RETURNS TABLE (event_id text, status text, deliveries integer)
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+	_at     timestamptz := coalesce(_now, clock_timestamp());
+	_fresh  text[]; -- the IDs of the events that are stored now
+	_status text[] := array_fill('new'::text, ARRAY[cardinality(_ids)]);
+	_firsts text[] := _ids;
+	_bad    integer[] := '{}'; -- the calls that failed
+	_n      integer;
+	_by_id  record;
+	_by_key record;
+	_prefix text := overlay(lpad(to_hex((extract(epoch FROM _at) * 1000)::bigint), 12, '0') PLACING '-' FROM 9 FOR 0) || '-7'; -- of UUIDs, version 7
+BEGIN
+	IF _lock_timeout IS NOT NULL THEN
+		PERFORM set_config('lock_timeout', _lock_timeout, true);
+	END IF;
+
+	-- In the order of their IDs, so that two calls cannot wait for each other.
+	WITH numbered AS MATERIALIZED (
+		SELECT nextval('outhook_seq') AS seq, p.*
+		FROM unnest(_ids, _keys, _types, _tenants, _ordering_keys, _times, _tests, _offsets, _sizes)
+			WITH ORDINALITY AS p (id, key, type, tenant, ordering_key, time, test, position, size, n)
+	), inserted AS (
+		INSERT INTO outhook_events (id, seq, key, type, tenant, ordering_key, time, created_at, test, data, sum)
+		SELECT id, seq, key, type, tenant, ordering_key, time, _at, test,
+			substring(_data FROM position + 1 FOR size), substring(_sums FROM n::integer * 32 - 31 FOR 32)
+		FROM numbered ORDER BY id
+		ON CONFLICT DO NOTHING RETURNING id
+	)
+	SELECT coalesce(array_agg(id), '{}') INTO _fresh FROM inserted;
+
+	IF cardinality(_fresh) < cardinality(_ids) THEN
+		FOR _n IN 1 .. cardinality(_ids) LOOP
+			CONTINUE WHEN _ids[_n] = ANY (_fresh);
+			SELECT id, sum INTO _by_id FROM outhook_events WHERE id = _ids[_n];
+			SELECT id, sum INTO _by_key FROM outhook_events WHERE tenant = _tenants[_n] AND key = _keys[_n];
+			IF _by_id.id IS NULL AND _by_key.id IS NULL THEN
+				-- What was in the way has been purged meanwhile.
+				RAISE EXCEPTION 'event % was purged meanwhile', _ids[_n] USING ERRCODE = 'serialization_failure';
+			ELSIF _addressed[_n] AND _by_id.id IS NOT NULL THEN
+				_status[_n] := 'known';
+			ELSIF _by_id.id <> _by_key.id THEN
+				_status[_n] := 'key of another';
+			ELSIF coalesce(_by_id.sum, _by_key.sum) <> substring(_sums FROM _n * 32 - 31 FOR 32) OR _addressed[_n] THEN
+				_status[_n] := 'other content';
+			ELSE
+				_status[_n] := 'duplicate';
+				_firsts[_n] := coalesce(_by_id.id, _by_key.id);
+			END IF;
+			IF _status[_n] IN ('key of another', 'other content') THEN
+				_bad := _bad || _calls[_n];
+			END IF;
+		END LOOP;
+		IF _bad <> '{}' THEN
+			DELETE FROM outhook_events WHERE id = ANY (_fresh) AND id = ANY (ARRAY(
+				SELECT p.id FROM unnest(_ids, _calls) AS p (id, call) WHERE p.call = ANY (_bad)));
+			FOR _n IN 1 .. cardinality(_ids) LOOP
+				IF _calls[_n] = ANY (_bad) AND _status[_n] NOT IN ('key of another', 'other content') THEN
+					_status[_n] := 'undone';
+				END IF;
+			END LOOP;
+		END IF;
+	END IF;
+
+	-- The lock keeps an endpoint from being deleted before its deliveries are
+	-- visible; nothing else waits for it.
+	RETURN QUERY
+	WITH publications AS MATERIALIZED (
+		SELECT * FROM unnest(_status, _firsts, _types, _tenants, _ordering_keys, _sizes, _patterns, _lineages, _origins, _addressed)
+			WITH ORDINALITY AS p (status, id, type, tenant, ordering_key, size, patterns, lineage, origin, addressed, n)
+	), matched AS MATERIALIZED (
+		SELECT DISTINCT p.n, s.endpoint_id
+		FROM publications p CROSS JOIN LATERAL unnest(p.lineage::text[]) AS t (tenant) CROSS JOIN LATERAL unnest(p.patterns::text[]) AS q (pattern)
+			CROSS JOIN LATERAL (SELECT endpoint_id FROM outhook_subscriptions WHERE tenant = t.tenant AND pattern = q.pattern OFFSET 0) s
+		WHERE p.status = 'new' AND NOT p.addressed
+	), reached AS MATERIALIZED (
+		SELECT m.n, e.* FROM matched m CROSS JOIN LATERAL (
+			SELECT id, tenant, ordered FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
+	), inserted AS (
+		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin, next_attempt, created_at, updated_at, chain, head, size)
+		SELECT (_prefix || substr(gen_random_uuid()::text, 16))::uuid, p.id, p.type, p.tenant, r.id, r.tenant, p.origin, _at, _at, _at,
+			CASE WHEN r.ordered THEN p.ordering_key END, NOT r.ordered, p.size
+		FROM reached r JOIN publications p ON p.n = r.n ORDER BY p.n
+		RETURNING event_id, endpoint_id, chain
+	), alarms AS (
+		INSERT INTO outhook_alarms (due, endpoint_id, chain) SELECT DISTINCT _at, endpoint_id, chain FROM inserted
+	), counted AS (
+		SELECT event_id, count(*)::integer AS deliveries FROM inserted GROUP BY event_id
+	)
+	SELECT p.id, p.status, coalesce(c.deliveries, 0)
+	FROM publications p LEFT JOIN counted c ON c.event_id = p.id AND p.status = 'new' ORDER BY p.n;
+END $$;
+
+-- outhook_address creates the deliveries of events, all different, to the
+-- endpoints that each is addressed to.
+CREATE FUNCTION outhook_address(
+	_now timestamptz, _ids text[], _origins text[], _endpoints text[], _missing boolean[], _leases bigint[]
+) RETURNS TABLE (event_id text, id uuid)
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+	_at     timestamptz := coalesce(_now, clock_timestamp());
+	_prefix text := overlay(lpad(to_hex((extract(epoch FROM _at) * 1000)::bigint), 12, '0') PLACING '-' FROM 9 FOR 0) || '-7'; -- of UUIDs, version 7
+BEGIN
+	-- So that of two who look for what is missing only one creates it.
+	PERFORM 1 FROM outhook_events WHERE id = ANY (_ids) ORDER BY id FOR NO KEY UPDATE;
+
+	RETURN QUERY
+	WITH wanted AS MATERIALIZED (
+		SELECT p.n, p.id, p.origin, p.missing, p.lease, w.endpoint_id, w.m
+		FROM unnest(_ids, _origins, _endpoints, _missing, _leases) WITH ORDINALITY AS p (id, origin, endpoints, missing, lease, n)
+			CROSS JOIN LATERAL unnest(p.endpoints::text[]) WITH ORDINALITY AS w (endpoint_id, m)
+	), reached AS MATERIALIZED (
+		SELECT w.*, e.* FROM wanted w CROSS JOIN LATERAL (
+			SELECT tenant, ordered FROM outhook_endpoints WHERE id = w.endpoint_id FOR KEY SHARE) e
+		WHERE NOT w.missing
+			OR NOT EXISTS (SELECT FROM outhook_pending d WHERE d.event_id = w.id AND d.endpoint_id || '' = w.endpoint_id)
+			AND NOT EXISTS (SELECT FROM outhook_finished d WHERE d.event_id = w.id AND d.endpoint_id || '' = w.endpoint_id AND d.state = 'delivered')
+	), inserted AS (
+		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
+			next_attempt, created_at, updated_at, lease, leased, outside, chain, head, size)
+		SELECT (_prefix || substr(gen_random_uuid()::text, 16))::uuid, v.id, v.type, v.tenant, r.endpoint_id, r.tenant, r.origin,
+			_at + r.lease * interval '1 microsecond', _at, _at, (r.lease > 0)::integer, r.lease > 0, r.lease > 0,
+			CASE WHEN r.ordered AND r.lease = 0 THEN v.ordering_key END, NOT r.ordered OR r.lease > 0, octet_length(v.data)
+		FROM reached r JOIN outhook_events v ON v.id = r.id ORDER BY r.n, r.m
+		RETURNING event_id, endpoint_id, id, next_attempt, chain
+	), alarms AS (
+		INSERT INTO outhook_alarms (due, endpoint_id, chain)
+		SELECT min(next_attempt), endpoint_id, chain FROM inserted GROUP BY endpoint_id, chain
+	)
+	SELECT event_id, id FROM inserted;
+END $$;
+
+-- outhook_claim leases deliveries that are due. The endpoints that _named gives
+-- have the room that _rooms says, all others _room. _after is the tenant that
+-- was served last. One row is returned for each delivery, which has the event's
+-- data and the endpoint's record where its predecessors have not. Where there is
+-- none, one row says in next_us when there may be one, in microseconds.
+CREATE FUNCTION outhook_claim(
+	_now timestamptz, _max integer, _room integer, _named text[], _rooms integer[], _bytes bigint, _lease bigint, _after text
+) RETURNS TABLE (
+	next_us bigint, nth bigint, id uuid, origin text, attempts integer, last_status integer, last_error text,
+	first_attempt timestamptz, next_attempt timestamptz, created_at timestamptz, updated_at timestamptz, lease bigint, expired integer,
+	event_id text, event_type text, event_tenant text,
+	key text, ordering_key text, event_time timestamptz, event_created_at timestamptz, test boolean, data bytea, sum bytea,
+	endpoint_id text, tenant text, endpoint_tenant text, all_tenants boolean, patterns text, ordered boolean,
+	failing_since timestamptz, not_before timestamptz, endpoint_created_at timestamptz, endpoint_updated_at timestamptz, rev bigint, config bytea
+)
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+	_at     timestamptz := coalesce(_now, clock_timestamp());
+	_until  timestamptz := _at + _lease * interval '1 microsecond';
+	_skip   text[] := ARRAY(SELECT u.id FROM unnest(_named, _rooms) AS u (id, room) WHERE u.room <= 0);
+	_lanes  text[];
+	_chains text[];
+	_width  integer; -- lanes of each tenant
+	_space  bigint;  -- for deliveries, in the lanes that were chosen
+	_share  integer; -- of each of them
+	_taken  bigint;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'outhook_claim needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+	END IF;
+
+	-- Wake the lanes whose time has come and fold the alarms into them. What
+	-- another has locked keeps its alarm.
+	WITH alarms AS MATERIALIZED (
+		SELECT due, seq, endpoint_id, chain FROM outhook_alarms WHERE due <= _at ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
+	), rung AS MATERIALIZED (
+		SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
+	), lanes AS MATERIALIZED (
+		SELECT l.endpoint_id, l.wake, l.since, l.not_before FROM outhook_lanes l
+		WHERE l.endpoint_id = ANY (ARRAY(
+			SELECT endpoint_id FROM rung
+			UNION ALL (SELECT endpoint_id FROM outhook_lanes WHERE wake <= _at ORDER BY wake LIMIT 1000)))
+		FOR UPDATE SKIP LOCKED
+	), woken AS (
+		UPDATE outhook_lanes l SET
+			since = least(n.since, r.due),
+			wake = CASE WHEN n.not_before > _at THEN n.not_before END,
+			turn = CASE WHEN n.wake IS NULL OR n.not_before > _at THEN l.turn ELSE clock_timestamp() END
+		FROM lanes n LEFT JOIN rung r ON r.endpoint_id = n.endpoint_id
+		WHERE l.endpoint_id = n.endpoint_id AND l.endpoint_id = ANY (ARRAY(SELECT endpoint_id FROM lanes))
+			AND (r.due < n.since OR n.wake <= _at OR r.due IS NOT NULL AND n.wake IS NOT NULL AND (n.not_before > _at) IS NOT TRUE)
+	), answered AS (
+		DELETE FROM outhook_alarms a USING alarms n
+		WHERE a.due = n.due AND a.seq = n.seq AND a.due = ANY (ARRAY(SELECT due FROM alarms))
+			AND (n.endpoint_id IN (SELECT endpoint_id FROM lanes)
+				OR NOT EXISTS (SELECT FROM outhook_lanes l WHERE l.endpoint_id = n.endpoint_id))
+		RETURNING n.endpoint_id, n.chain
+	)
+	SELECT array_agg(endpoint_id), array_agg(chain) INTO _lanes, _chains
+	FROM (SELECT DISTINCT endpoint_id, chain FROM answered WHERE chain IS NOT NULL) a;
+
+	-- The first of each chain may be claimed from now on.
+	IF _chains IS NOT NULL THEN
+		UPDATE outhook_pending d SET head = true, next_attempt = greatest(d.next_attempt, _at)
+		FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
+			SELECT id, head FROM outhook_pending d
+			WHERE d.endpoint_id = a.endpoint_id AND d.chain = a.chain ORDER BY d.seq LIMIT 1) f
+		WHERE d.id = f.id AND NOT f.head;
+	END IF;
+
+	LOOP
+		-- Choose lanes: one of each tenant, the tenants in turn, and if these have
+		-- less room than is asked for, more of each.
+		_width := 1;
+		LOOP
+			WITH RECURSIVE after AS (
+				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
+				UNION ALL
+				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant)
+				FROM after t WHERE t.tenant IS NOT NULL
+			), before AS (
+				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant <= _after) AS tenant
+				UNION ALL
+				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= _after)
+				FROM before t WHERE t.tenant IS NOT NULL
+			), chosen AS (
+				SELECT l.endpoint_id, l.nth, row_number() OVER (PARTITION BY l.tenant ORDER BY l.nth) AS rank
+				FROM (
+					SELECT l.endpoint_id, l.tenant, row_number() OVER () AS nth
+					FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
+						CROSS JOIN LATERAL (
+							SELECT endpoint_id, tenant FROM outhook_lanes l
+							WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
+								AND (_room > 0 OR l.endpoint_id = ANY (_named))
+							ORDER BY turn LIMIT _width FOR UPDATE SKIP LOCKED) l
+					LIMIT _max
+				) l
+			)
+			SELECT array_agg(c.endpoint_id ORDER BY c.rank, c.nth), sum(coalesce(u.room, _room)) INTO _lanes, _space
+			FROM chosen c LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = c.endpoint_id;
+			EXIT WHEN _width > 1 OR _lanes IS NULL OR _space >= _max;
+			_width := ceil(_max::numeric / _space);
+		END LOOP;
+		EXIT WHEN _lanes IS NULL;
+		_share := ceil(2.0 * _max / cardinality(_lanes));
+
+		-- Take the oldest of each and see when there will be more. What is read
+		-- is what may be taken, and one; that is at most twice what is asked for,
+		-- shared out evenly.
+		RETURN QUERY
+		WITH lanes AS MATERIALIZED (
+			SELECT o.n, l.endpoint_id, l.since, l.not_before, l.failing_since, e.id IS NULL OR e.disabled AS off,
+				CASE
+					WHEN e.id IS NULL OR e.disabled OR l.not_before > _at THEN 0
+					WHEN l.not_before IS NOT NULL THEN 1
+					ELSE least(coalesce(u.room, _room), _share)
+				END AS room
+			FROM unnest(_lanes) WITH ORDINALITY AS o (endpoint_id, n)
+				CROSS JOIN LATERAL (SELECT * FROM outhook_lanes WHERE endpoint_id = o.endpoint_id OFFSET 0) l
+				LEFT JOIN LATERAL (SELECT id, disabled FROM outhook_endpoints WHERE id = o.endpoint_id OFFSET 0) e ON true
+				LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = o.endpoint_id
+		), candidates AS MATERIALIZED (
+			SELECT l.n, l.room, d.id, d.next_attempt, d.size, row_number() OVER (PARTITION BY l.n ORDER BY d.next_attempt, d.seq) AS k
+			FROM lanes l CROSS JOIN LATERAL (
+				SELECT id, seq, next_attempt, size FROM outhook_pending d
+				WHERE d.head AND d.endpoint_id = l.endpoint_id AND d.next_attempt >= l.since
+				ORDER BY d.next_attempt, d.seq LIMIT l.room + 1) d
+			WHERE l.room > 0
+		), fitting AS (
+			SELECT f.id FROM (
+				SELECT id, row_number() OVER w AS nth, sum(size) OVER w AS bytes
+				FROM candidates WHERE k <= room AND next_attempt <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
+			) f WHERE f.nth <= _max AND (f.nth = 1 OR _bytes <= 0 OR f.bytes <= _bytes)
+		), locked AS MATERIALIZED (
+			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM fitting)) AND next_attempt <= _at FOR UPDATE SKIP LOCKED
+		), leased AS (
+			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true, expired = d.expired + d.leased::integer
+			WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.*
+		), rest AS (
+			SELECT l.endpoint_id, l.off, l.room, l.not_before, l.since AS was, count(t.id) AS taken,
+				least(min(c.next_attempt) FILTER (WHERE t.id IS NULL), CASE WHEN count(t.id) > 0 THEN _until END, 'infinity') AS since
+			FROM lanes l LEFT JOIN candidates c ON c.n = l.n LEFT JOIN leased t ON t.id = c.id
+			GROUP BY l.endpoint_id, l.off, l.room, l.not_before, l.since
+		), moved AS (
+			UPDATE outhook_lanes m SET
+				since = CASE WHEN r.room = 0 THEN r.was ELSE r.since END,
+				turn = CASE WHEN r.taken > 0 THEN clock_timestamp() ELSE m.turn END,
+				not_before = CASE WHEN r.taken > 0 AND r.not_before IS NOT NULL THEN _until ELSE r.not_before END,
+				wake = CASE
+					WHEN r.off THEN 'infinity'
+					WHEN r.room = 0 THEN r.not_before
+					WHEN r.taken > 0 AND r.not_before IS NOT NULL THEN _until
+					WHEN r.since > _at THEN r.since
+				END
+			FROM rest r
+			WHERE m.endpoint_id = r.endpoint_id AND m.endpoint_id = ANY (_lanes) AND (r.taken > 0 OR r.room = 0 OR r.since > _at)
+		), numbered AS MATERIALIZED (
+			SELECT t.id, c.n, c.k, row_number() OVER (PARTITION BY c.n ORDER BY c.k) AS of_lane,
+				row_number() OVER (PARTITION BY t.event_id ORDER BY c.n, c.k) AS of_event
+			FROM leased t JOIN candidates c ON c.id = t.id
+		)
+		SELECT NULL::bigint, (b.n << 32) + b.k, t.id, t.origin, t.attempts, t.last_status, t.last_error,
+			t.first_attempt, t.next_attempt, t.created_at, t.updated_at, t.lease, t.expired,
+			t.event_id, t.event_type, t.event_tenant,
+			v.key, v.ordering_key, v.time, v.created_at, v.test, CASE WHEN b.of_event = 1 THEN v.data END, v.sum,
+			t.endpoint_id, t.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, l.failing_since,
+			CASE WHEN l.not_before IS NOT NULL THEN _until END, e.created_at, e.updated_at, e.rev,
+			CASE WHEN b.of_lane = 1 THEN e.config END
+		FROM numbered b JOIN leased t ON t.id = b.id JOIN lanes l ON l.n = b.n
+			CROSS JOIN LATERAL (SELECT * FROM outhook_events WHERE id = t.event_id OFFSET 0) v
+			CROSS JOIN LATERAL (SELECT * FROM outhook_endpoints WHERE id = t.endpoint_id OFFSET 0) e;
+		GET DIAGNOSTICS _taken = ROW_COUNT;
+		IF _taken > 0 THEN
+			RETURN;
+		END IF;
+		_skip := _skip || _lanes; -- nothing was there: see to the others
+	END LOOP;
+
+	-- Lanes that are awake and have room are in the hands of others, who may
+	-- leave something.
+	RETURN QUERY SELECT CASE
+			WHEN EXISTS (SELECT FROM outhook_lanes l WHERE l.wake IS NULL AND l.endpoint_id <> ALL (_skip) AND (_room > 0 OR l.endpoint_id = ANY (_named)))
+			THEN 20000
+			ELSE extract(epoch FROM nullif(least((SELECT min(due) FROM outhook_alarms WHERE due > _at), (SELECT min(wake) FROM outhook_lanes WHERE wake > _at)), 'infinity') - _at) * 1000000
+		END::bigint, NULL::bigint, NULL::uuid, NULL::text, NULL::integer, NULL::integer, NULL::text,
+		NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::bigint, NULL::integer,
+		NULL::text, NULL::text, NULL::text,
+		NULL::text, NULL::text, NULL::timestamptz, NULL::timestamptz, NULL::boolean, NULL::bytea, NULL::bytea,
+		NULL::text, NULL::text, NULL::text, NULL::boolean, NULL::text, NULL::boolean, NULL::timestamptz,
+		NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::bigint, NULL::bytea;
+END $$;
+
+-- outhook_settle applies outcomes; the deliveries are all different. It returns
+-- the positions of those that were not applied and why: repeated, if the attempt
+-- is stored already; locked, if another transaction has the delivery; or stale.
+-- It waits for nobody for long: where a transaction keeps an endpoint locked, what
+-- an outcome says of its health is left to the next outcome.
+CREATE FUNCTION outhook_settle(
+	_now timestamptz, _ids uuid[], _leases bigint[], _states text[], _delays bigint[], _counted boolean[],
+	_attempts text[], _numbers integer[], _starts timestamptz[], _durations bigint[], _urls text[], _statuses integer[], _errors text[],
+	_requests text[], _responses text[], _sums bytea, _bodies bytea, _offsets integer[], _sizes integer[], _truncated boolean[],
+	_healths integer[], _pauses bigint[], _reasons text[], _ifs timestamptz[]
+) RETURNS TABLE (n bigint, reason text)
+LANGUAGE plpgsql SET lock_timeout = '200ms' SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+	_at        timestamptz := coalesce(_now, clock_timestamp());
+	_done      bigint[]; -- the positions of what is applied, in the order of the call
+	_endpoints text[];   -- and whose they are
+	_changing  text[];
+	_endpoint  text;
+	_lane      record;
+	_record    record;
+	_n         integer;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'outhook_settle needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+	END IF;
+
+	WITH outcomes AS MATERIALIZED (
+		SELECT * FROM unnest(_ids, _leases, _states, _delays, _counted, _attempts, _numbers, _starts, _durations, _urls,
+				_statuses, _errors, _requests, _responses, _offsets, _sizes, _truncated)
+			WITH ORDINALITY AS o (id, lease, state, delay, counted, attempt_id, number, started_at, duration, url,
+				status, error, request, response, position, size, truncated, n)
+	), held AS MATERIALIZED (
+		SELECT d.id, d.seq, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, d.origin, d.created_at, d.chain,
+			d.attempts + o.counted::integer AS attempts,
+			CASE WHEN o.counted THEN o.status ELSE d.last_status END AS last_status,
+			CASE WHEN o.counted THEN o.error ELSE d.last_error END AS last_error,
+			CASE WHEN o.counted THEN coalesce(d.first_attempt, o.started_at) ELSE d.first_attempt END AS first_attempt,
+			o.n, o.state, o.delay, o.attempt_id, o.number, o.started_at, o.duration, o.url,
+			o.status, o.error, o.request, o.response, o.position, o.size, o.truncated
+		FROM outcomes o JOIN outhook_pending d ON d.id = o.id AND d.lease = o.lease AND d.leased
+		FOR UPDATE OF d SKIP LOCKED
+	), logged AS (
+		INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
+			request_headers, response_headers, body_sha256, response_body, truncated)
+		SELECT id, attempt_id, number, started_at, duration, url, status, error, request, response,
+			substring(_sums FROM n::integer * 32 - 31 FOR 32), substring(_bodies FROM position + 1 FOR size), truncated
+		FROM held WHERE attempt_id IS NOT NULL
+	), removed AS (
+		DELETE FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM held WHERE state <> 'pending'))
+	), finished AS (
+		INSERT INTO outhook_finished (id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+			attempts, last_status, last_error, first_attempt, created_at, updated_at)
+		SELECT id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+			attempts, last_status, last_error, first_attempt, created_at, _at
+		FROM held WHERE state <> 'pending'
+	), again AS (
+		UPDATE outhook_pending d SET attempts = h.attempts, last_status = h.last_status, last_error = h.last_error,
+			first_attempt = h.first_attempt, next_attempt = _at + h.delay * interval '1 microsecond', updated_at = _at,
+			lease = d.lease + 1, leased = false, expired = 0
+		FROM held h WHERE h.state = 'pending' AND d.id = h.id
+	), alarms AS (
+		INSERT INTO outhook_alarms (due, endpoint_id, chain)
+		SELECT _at + min(delay) * interval '1 microsecond', endpoint_id, NULL FROM held WHERE state = 'pending' GROUP BY endpoint_id
+		UNION ALL
+		SELECT DISTINCT _at, endpoint_id, chain FROM held WHERE state <> 'pending' AND chain IS NOT NULL
+	)
+	SELECT coalesce(array_agg(n ORDER BY n), '{}'), coalesce(array_agg(endpoint_id ORDER BY n), '{}') INTO _done, _endpoints FROM held;
+
+	-- The endpoints whose health the outcomes change. Nearly always there are
+	-- none: most succeed, and most endpoints are healthy.
+	SELECT array_agg(DISTINCT l.endpoint_id) INTO _changing
+	FROM (
+		SELECT DISTINCT o.endpoint_id, _healths[o.n] AS health, _pauses[o.n] > 0 OR _reasons[o.n] <> '' AS more
+		FROM unnest(_done, _endpoints) AS o (n, endpoint_id)
+		WHERE _healths[o.n] <> 0 OR _pauses[o.n] > 0 OR _reasons[o.n] <> ''
+	) o JOIN outhook_lanes l ON l.endpoint_id = o.endpoint_id
+	WHERE o.more OR o.health = 1 AND (l.failing_since IS NOT NULL OR l.not_before IS NOT NULL) OR o.health = 2 AND l.failing_since IS NULL;
+
+	IF _changing IS NOT NULL THEN
+		FOR _endpoint IN SELECT c.id FROM unnest(_changing) AS c (id) ORDER BY c.id COLLATE "C" LOOP
+			BEGIN
+				SELECT l.not_before, l.failing_since, l.not_before AS was INTO _lane FROM outhook_lanes l WHERE l.endpoint_id = _endpoint FOR UPDATE;
+				CONTINUE WHEN NOT FOUND;
+				SELECT e.disabled, NULL::text AS reason INTO _record FROM outhook_endpoints e WHERE e.id = _endpoint;
+				FOR _n IN SELECT o.n FROM unnest(_done, _endpoints) AS o (n, endpoint_id) WHERE o.endpoint_id = _endpoint ORDER BY o.n LOOP
+					IF _healths[_n] = 1 THEN
+						_lane.not_before := NULL;
+						_lane.failing_since := NULL;
+					ELSIF _healths[_n] = 2 AND _lane.failing_since IS NULL THEN
+						_lane.failing_since := _at;
+					END IF;
+					IF _pauses[_n] > 0 THEN
+						_lane.not_before := _at + _pauses[_n] * interval '1 microsecond';
+					END IF;
+					IF _reasons[_n] <> '' AND _record.reason IS NULL AND (_ifs[_n] IS NULL OR _ifs[_n] = _lane.failing_since) THEN
+						_record.reason := _reasons[_n];
+					END IF;
+				END LOOP;
+				UPDATE outhook_lanes l SET not_before = _lane.not_before, failing_since = _lane.failing_since WHERE l.endpoint_id = _endpoint;
+				IF _lane.not_before IS DISTINCT FROM _lane.was THEN
+					INSERT INTO outhook_alarms (due, endpoint_id) VALUES (coalesce(_lane.not_before, _at), _endpoint);
+				END IF;
+				IF _record.reason IS NOT NULL THEN
+					UPDATE outhook_endpoints e SET disabled = true, disabled_reason = _record.reason, updated_at = _at, rev = e.rev + 1
+					WHERE e.id = _endpoint AND NOT e.disabled;
+				END IF;
+			EXCEPTION WHEN lock_not_available THEN
+				NULL;
+			END;
+		END LOOP;
+	END IF;
+
+	IF cardinality(_done) < cardinality(_ids) THEN
+		RETURN QUERY
+		SELECT o.n, CASE
+				WHEN EXISTS (SELECT FROM outhook_attempts a WHERE a.delivery_id = o.id AND a.id = o.attempt_id) THEN 'repeated'
+				WHEN EXISTS (SELECT FROM outhook_pending d WHERE d.id = o.id AND d.lease = o.lease AND d.leased) THEN 'locked'
+				ELSE 'stale'
+			END
+		FROM unnest(_ids, _leases, _attempts) WITH ORDINALITY AS o (id, lease, attempt_id, n) WHERE o.n <> ALL (_done);
+	END IF;
+END $$;
+
+INSERT INTO outhook_schema (version) VALUES (2);

@@ -1,0 +1,233 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// Purge implements [webhook.Purger], in one short transaction.
+func (s *Store) Purge(ctx context.Context, age time.Duration, limit int) (removed int, err error) {
+	err = s.write(ctx, func(q Querier) error {
+		removed = 0
+		now, err := s.now(ctx, q)
+		if err != nil {
+			return err
+		}
+		before := s.dialect.stamp(now.Add(-age))
+		var deliveries, events []string
+		err = s.query(ctx, q, `DELETE FROM outhook_finished WHERE id IN (
+				SELECT id FROM outhook_finished WHERE updated_at < $1 ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+			RETURNING id::text, event_id`, []any{before, limit}, func(rows Rows) error {
+			var id, event string
+			err := rows.Scan(&id, &event)
+			deliveries, events = append(deliveries, id), append(events, event)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.forgetAttempts(ctx, q, deliveries); err != nil {
+			return err
+		}
+		n, err := s.forgetEvents(ctx, q, events, before)
+		if removed = len(deliveries) + n; err != nil || removed >= limit {
+			return err
+		}
+		n, err = s.purgeLonely(ctx, q, before, limit-removed)
+		removed += n
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("purge: %w", err)
+	}
+	return removed, nil
+}
+
+// purgeStep is how many events purgeLonely looks at in one query.
+const purgeStep = 1000
+
+// purgeLonely removes events that found no endpoint. It goes through the events
+// by age, once: those with deliveries go when the last of these is purged.
+func (s *Store) purgeLonely(ctx context.Context, q Querier, before any, limit int) (removed int, err error) {
+	for removed < limit {
+		s.mu.Lock()
+		at := s.seen
+		s.mu.Unlock()
+		var events []string
+		err := s.query(ctx, q, `SELECT id, created_at, seq FROM outhook_events
+			WHERE (created_at, seq) > ($1::timestamptz, $2) AND created_at < $3 ORDER BY created_at, seq LIMIT $4`,
+			[]any{s.dialect.stamp(at.created), at.seq, before, purgeStep}, func(rows Rows) error {
+				var id string
+				var created stamp
+				err := rows.Scan(&id, &created, &at.seq)
+				at.created = created.Time
+				events = append(events, id)
+				return err
+			})
+		if err != nil {
+			return removed, err
+		}
+		n, err := s.forgetEvents(ctx, q, events, before)
+		if removed += n; err != nil || len(events) == 0 {
+			return removed, err
+		}
+		s.mu.Lock()
+		s.seen = at
+		s.mu.Unlock()
+	}
+	return removed, nil
+}
+
+// arrival is an event's place in the order of their creation.
+type arrival struct {
+	created time.Time
+	seq     int64
+}
+
+// forgetAttempts removes the attempts of deliveries.
+func (s *Store) forgetAttempts(ctx context.Context, q Querier, deliveries []string) error {
+	if len(deliveries) == 0 {
+		return nil
+	}
+	_, err := s.exec(ctx, q, "DELETE FROM outhook_attempts WHERE "+s.dialect.member("delivery_id", "uuid", "$1"), s.dialect.list(deliveries))
+	return err
+}
+
+// forgetEvents removes those of the events that are older than before and have
+// no deliveries left. It locks them first, so that nobody adds a delivery while
+// it looks.
+func (s *Store) forgetEvents(ctx context.Context, q Querier, events []string, before any) (removed int, err error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
+	slices.Sort(events)
+	events = slices.Compact(events)
+	var locked []string
+	err = s.query(ctx, q, "SELECT id FROM outhook_events WHERE "+s.dialect.member("id", "text", "$1")+" AND created_at < $2 ORDER BY id FOR UPDATE SKIP LOCKED",
+		[]any{s.dialect.list(events), before}, func(rows Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			locked = append(locked, id)
+			return err
+		})
+	if err != nil || len(locked) == 0 {
+		return 0, err
+	}
+	return s.exec(ctx, q, "DELETE FROM outhook_events WHERE "+s.dialect.member("id", "text", "$1")+`
+		AND NOT EXISTS (SELECT 1 FROM outhook_pending d WHERE d.event_id = outhook_events.id)
+		AND NOT EXISTS (SELECT 1 FROM outhook_finished d WHERE d.event_id = outhook_events.id) RETURNING id`, s.dialect.list(locked))
+}
+
+// eraseStep is how many events or deliveries Erase removes in one transaction.
+const eraseStep = 500
+
+// Erase removes all that belongs to a tenant and to the tenants within it, as a
+// law or a contract may ask for: endpoints with their secrets, events, and the
+// deliveries and attempts of either, pending ones too, which are not sent any
+// more. Events that its endpoints received from elsewhere, those of all tenants
+// that is, stay with their owners. It works in small transactions and may be
+// repeated after an error. The zero tenant "" is that tenant alone.
+//
+// What is published or registered meanwhile may be left: stop that first.
+func (s *Store) Erase(ctx context.Context, tenant string) error {
+	scope := webhook.Scope{Tenant: tenant}
+	steps := []func(Querier) (int, error){
+		func(q Querier) (int, error) { return s.eraseEndpoints(ctx, q, scope) },
+		func(q Querier) (int, error) { return s.eraseEvents(ctx, q, scope) },
+		func(q Querier) (int, error) { return s.eraseDeliveries(ctx, q, scope) },
+	}
+	for _, step := range steps {
+		for {
+			n := 0
+			err := s.write(ctx, func(q Querier) (err error) { n, err = step(q); return err })
+			if err != nil {
+				return fmt.Errorf("erase tenant %q: %w", tenant, err)
+			}
+			if n == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// selectIDs returns the IDs of up to a step of rows of a table in the scope.
+func (s *Store) selectIDs(ctx context.Context, q Querier, table string, scope webhook.Scope) (ids []string, err error) {
+	var w where
+	w.scope(s.dialect, "tenant", scope)
+	err = s.query(ctx, q, "SELECT id::text FROM "+table+w.String()+fmt.Sprintf(" LIMIT %d", eraseStep), w.args, func(rows Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
+}
+
+func (s *Store) eraseEndpoints(ctx context.Context, q Querier, scope webhook.Scope) (int, error) {
+	ids, err := s.selectIDs(ctx, q, "outhook_endpoints", scope)
+	for _, id := range ids {
+		if err := s.deleteEndpoint(ctx, q, id); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), err
+}
+
+func (s *Store) eraseEvents(ctx context.Context, q Querier, scope webhook.Scope) (int, error) {
+	ids, err := s.selectIDs(ctx, q, "outhook_events", scope)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	list := s.dialect.list(ids)
+	// In this order, nobody can add a delivery to what is gone.
+	if _, err := s.exec(ctx, q, "DELETE FROM outhook_events WHERE "+s.dialect.member("id", "text", "$1"), list); err != nil {
+		return 0, err
+	}
+	return len(ids), s.eraseWhere(ctx, q, s.dialect.member("event_id", "text", "$1"), list)
+}
+
+func (s *Store) eraseDeliveries(ctx context.Context, q Querier, scope webhook.Scope) (int, error) {
+	for _, table := range []string{"outhook_pending", "outhook_finished"} {
+		ids, err := s.selectIDs(ctx, q, table, scope)
+		if err != nil {
+			return 0, err
+		}
+		if len(ids) > 0 {
+			return len(ids), s.eraseWhere(ctx, q, s.dialect.member("id", "uuid", "$1"), s.dialect.list(ids))
+		}
+	}
+	return 0, nil
+}
+
+// eraseWhere removes deliveries with their attempts.
+func (s *Store) eraseWhere(ctx context.Context, q Querier, condition string, list any) error {
+	now, err := s.now(ctx, q)
+	if err != nil {
+		return err
+	}
+	// What waited for one of these in its chain need not any more.
+	if _, err := s.exec(ctx, q, `INSERT INTO outhook_alarms (due, endpoint_id, chain)
+		SELECT DISTINCT $2::timestamptz, endpoint_id, chain FROM outhook_pending WHERE chain IS NOT NULL AND `+condition, list, s.dialect.stamp(now)); err != nil {
+		return err
+	}
+	for _, table := range []string{"outhook_pending", "outhook_finished"} {
+		var ids []string
+		if err := s.query(ctx, q, "DELETE FROM "+table+" WHERE "+condition+" RETURNING id::text", []any{list}, func(rows Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := s.forgetAttempts(ctx, q, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// Claim implements [webhook.Queue].
+func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (batch []webhook.Claimed, next time.Duration, err error) {
+	err = s.statement(ctx, func(q Querier) (err error) {
+		batch, next, err = s.dialect.claim(ctx, s, q, r)
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("claim: %w", err)
+	}
+	return batch, next, nil
+}
+
+// Settle implements [webhook.Queue].
+func (s *Store) Settle(ctx context.Context, ss []webhook.Settlement) (stale []string, err error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	for _, round := range rounds(ss, &stale) {
+		err := s.statement(ctx, func(q Querier) error {
+			positions, err := s.dialect.settle(ctx, s, q, round)
+			for _, n := range positions {
+				stale = append(stale, round[n].DeliveryID)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("settle: %w", err)
+		}
+	}
+	return stale, nil
+}
+
+// rounds divides settlements so that none has two of one delivery, which is one
+// round, usually. Those of what cannot exist are stale.
+func rounds(ss []webhook.Settlement, stale *[]string) (rounds [][]*webhook.Settlement) {
+	times := make(map[string]int, len(ss))
+	for n := range ss {
+		id := ss[n].DeliveryID
+		if !isUUID(id) {
+			*stale = append(*stale, id)
+			continue
+		}
+		round := times[id]
+		times[id]++
+		if round == len(rounds) {
+			rounds = append(rounds, make([]*webhook.Settlement, 0, len(ss)-n))
+		}
+		rounds[round] = append(rounds[round], &ss[n])
+	}
+	return rounds
+}
+
+// statement calls f, which is one statement on PostgreSQL, and repeats it if
+// another transaction is in its way.
+func (s *Store) statement(ctx context.Context, f func(Querier) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	if q := s.transaction(ctx); q != nil {
+		return ended(ctx, f(q))
+	}
+	for n := 1; ; n++ {
+		isolated := s.isolated.Load()
+		err := s.transact(ctx, f)
+		if sqlState(err) == wrongIsolation && !isolated {
+			s.isolated.Store(true) // the database's default is not READ COMMITTED: begin transactions
+			continue
+		}
+		if err == nil || n == retries || !inTheWay(err) || ctx.Err() != nil {
+			return ended(ctx, err)
+		}
+	}
+}
+
+// wrongIsolation is what the functions answer when all their statements would
+// see the same snapshot.
+const wrongIsolation = "25000"

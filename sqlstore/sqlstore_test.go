@@ -1,0 +1,210 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+func TestAnImpossibleStoreSaysSoInEveryMethod(t *testing.T) {
+	db := sql.OpenDB(unreachable{})
+	for name, s := range map[string]*Store{
+		"no database":      New(nil, PostgreSQL),
+		"no dialect":       New(db, 0),
+		"an empty prefix":  New(db, PostgreSQL, TablePrefix("")),
+		"an injection":     New(db, PostgreSQL, TablePrefix("x; DROP TABLE y")),
+		"upper case":       New(db, PostgreSQL, TablePrefix("Outhook_")),
+		"two schemas":      New(db, PostgreSQL, TablePrefix("a.b.c_")),
+		"a schema, SQLite": New(db, SQLite, TablePrefix("webhooks.")),
+	} {
+		ctx := t.Context()
+		errs := []error{s.Migrate(ctx), s.DeleteEndpoint(ctx, "x"), s.Erase(ctx, "x")}
+		add := func(_ any, err error) { errs = append(errs, err) }
+		add(s.PutEndpoint(ctx, webhook.EndpointRecord{}))
+		add(s.GetEndpoint(ctx, "x"))
+		add(s.ListEndpoints(ctx, webhook.EndpointFilter{}))
+		add(s.Enqueue(ctx, []webhook.Publication{{}}))
+		add(s.Settle(ctx, nil))
+		add(s.GetDelivery(ctx, ""))
+		add(s.GetEvent(ctx, ""))
+		add(s.ListDeliveries(ctx, webhook.DeliveryFilter{}))
+		add(s.ListAttempts(ctx, ""))
+		add(s.ListEvents(ctx, webhook.EventFilter{}))
+		add(s.Purge(ctx, 0, 1))
+		_, _, err := s.Claim(ctx, webhook.ClaimRequest{})
+		for n, err := range append(errs, err) {
+			if !errors.Is(err, webhook.ErrInvalid) {
+				t.Errorf("%s: call %d returned %v, want one that matches %q", name, n, err, webhook.ErrInvalid)
+			}
+		}
+	}
+}
+
+// unreachable is a database that nobody answers for.
+type unreachable struct{}
+
+func (unreachable) Connect(context.Context) (driver.Conn, error) { return nil, io.ErrUnexpectedEOF }
+func (unreachable) Driver() driver.Driver                        { return nil }
+
+func TestNothingIsUncertainWhileTheDatabaseCannotBeReached(t *testing.T) {
+	s := New(sql.OpenDB(unreachable{}), PostgreSQL)
+	for _, endpoints := range [][]string{nil, {"addressed"}} {
+		_, err := s.Enqueue(t.Context(), []webhook.Publication{{Event: webhook.EventRecord{ID: "x"}, Endpoints: endpoints}})
+		if !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, webhook.ErrUncertain) {
+			t.Errorf("Enqueue returned %v, want the connection's error, certain", err)
+		}
+	}
+}
+
+func TestOnlyWhatMayHaveHappenedIsUncertain(t *testing.T) {
+	for _, c := range []struct {
+		err       error
+		uncertain bool
+	}{
+		{nil, false},
+		{state("23505"), false},
+		{state("55P03"), false},
+		{state("40001"), false},
+		{state("57014"), false}, // cancelled
+		{state("57P01"), true},  // the server shuts down
+		{state("08006"), true},
+		{state("XX000"), true},
+		{io.ErrUnexpectedEOF, true},
+		{context.DeadlineExceeded, true},
+		{driver.ErrBadConn, false}, // by its definition
+		{sql.ErrTxDone, false},
+	} {
+		if got := errors.Is(uncertain(c.err), webhook.ErrUncertain); got != c.uncertain {
+			t.Errorf("%v: uncertain is %t, want %t", c.err, got, c.uncertain)
+		}
+	}
+}
+
+// state is an error of a PostgreSQL driver.
+type state string
+
+func (s state) Error() string    { return "server error " + string(s) }
+func (s state) SQLState() string { return string(s) }
+
+func TestMigrationsCarryThePrefix(t *testing.T) {
+	for _, c := range []struct {
+		dialect          Dialect
+		prefix           string
+		table, index     string
+		schema, leftover string
+	}{
+		{PostgreSQL, "outhook_", "CREATE TABLE outhook_pending (", "CREATE INDEX outhook_ix_pending_due ON outhook_pending ", "", ""},
+		{PostgreSQL, "app_", "CREATE TABLE app_pending (", "CREATE INDEX app_ix_pending_due ON app_pending ", "", "outhook_"},
+		{PostgreSQL, "webhooks.", "CREATE TABLE webhooks.pending (", "CREATE INDEX ix_pending_due ON webhooks.pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
+		{PostgreSQL, "webhooks.a_", "CREATE TABLE webhooks.a_pending (", "CREATE INDEX a_ix_pending_due ON webhooks.a_pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
+		{SQLite, "app_", "CREATE TABLE app_pending (", "", "", "outhook_"},
+	} {
+		var all strings.Builder
+		migrations, err := Migrations(c.dialect, TablePrefix(c.prefix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, m := range migrations {
+			if !strings.HasPrefix(m.Name, "000"+string(rune('1'+n))+"_") {
+				t.Errorf("step %d is named %q", n+1, m.Name)
+			}
+			all.WriteString(m.SQL)
+		}
+		for _, want := range []string{c.table, c.index, c.schema} {
+			if !strings.Contains(all.String(), want) {
+				t.Errorf("%v, prefix %q: no %q", c.dialect, c.prefix, want)
+			}
+		}
+		if c.leftover != "" && strings.Contains(all.String(), c.leftover) {
+			t.Errorf("%v, prefix %q: contains %q", c.dialect, c.prefix, c.leftover)
+		}
+	}
+}
+
+func TestMigrationsOfAnImpossibleStoreAreInvalid(t *testing.T) {
+	for _, c := range []struct {
+		dialect Dialect
+		prefix  string
+	}{{0, "a_"}, {PostgreSQL, ""}, {SQLite, "a."}} {
+		if _, err := Migrations(c.dialect, TablePrefix(c.prefix)); !errors.Is(err, webhook.ErrInvalid) {
+			t.Errorf("%v, prefix %q: %v, want %v", c.dialect, c.prefix, err, webhook.ErrInvalid)
+		}
+	}
+}
+
+func TestStatementsAreSplit(t *testing.T) {
+	got := statements("-- a; comment\nSELECT 1; -- one;\n\nCREATE FUNCTION f() AS $$\n\tSELECT 2;\nBEGIN x; END $$;\nSELECT\n\t3;\n-- the end\n")
+	want := []string{"-- a; comment\nSELECT 1; -- one;\n", "\nCREATE FUNCTION f() AS $$\n\tSELECT 2;\nBEGIN x; END $$;\n", "SELECT\n\t3;\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("statements are %q, want %q", got, want)
+	}
+}
+
+func TestArraysAreQuoted(t *testing.T) {
+	var a array
+	if got := a.String(); got != "{}" {
+		t.Errorf("an empty array is %s", got)
+	}
+	a.text("")
+	a.text(`a"b\c{d},e`)
+	a.null()
+	a.integer(-12)
+	a.boolean(true)
+	a.time(time.Time{})
+	a.time(time.Date(1952, 7, 8, 9, 10, 11, 120_000_000, time.FixedZone("", 3600)))
+	if got, want := a.String(), `{"","a\"b\\c{d},e",NULL,-12,t,NULL,"1952-07-08 08:10:11.12Z"}`; got != want {
+		t.Errorf("the array is %s, want %s", got, want)
+	}
+}
+
+func TestWhatCannotBeStoredIsReplaced(t *testing.T) {
+	for in, want := range map[string]string{"": "", "żółć": "żółć", "a\x00b": "a\uFFFDb", "a\xffb\xfe\xff": "a\uFFFDb\uFFFD"} {
+		if got := storable(in); got != want {
+			t.Errorf("storable(%q) is %q, want %q", in, got, want)
+		}
+		if got := isStorable(in); got != (in == want) {
+			t.Errorf("isStorable(%q) is %t", in, got)
+		}
+	}
+}
+
+func TestDurationsGreaterThanZeroRemainSo(t *testing.T) {
+	for d, want := range map[time.Duration]int64{0: 0, 1: 1, time.Microsecond: 1, time.Microsecond + 1: 2, 1<<63 - 1: 9223372036854776} {
+		if got := microseconds(d); got != want {
+			t.Errorf("microseconds(%d ns) is %d, want %d", d, got, want)
+		}
+	}
+}
+
+func TestSQLiteDSNEscapesThePath(t *testing.T) {
+	for path, want := range map[string]string{
+		"webhooks.db":         "webhooks.db",
+		"/var/lib/a b?c#d.db": "/var/lib/a b?c#d.db",
+		"dir/100%.db":         "dir/100%.db",
+	} {
+		dsn := SQLiteDSN(path)
+		u, err := url.Parse(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := u.Path
+		if u.Opaque != "" {
+			got, err = url.PathUnescape(u.Opaque)
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: the path is %q, error %v, want %q", dsn, got, err, want)
+		}
+		if q := u.Query(); q.Get("_txlock") != "immediate" || !slices.Contains(q["_pragma"], "synchronous(FULL)") {
+			t.Errorf("%s lacks a setting", dsn)
+		}
+	}
+}
