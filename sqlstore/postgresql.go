@@ -204,7 +204,7 @@ func (d postgreSQL) address(ctx context.Context, s *Store, q Querier, ps []*webh
 // claimedRow is what outhook_claim returns.
 type claimedRow struct {
 	webhook.Claimed
-	nth  int64
+	nth int64
 }
 
 func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error) {

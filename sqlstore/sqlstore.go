@@ -31,9 +31,12 @@
 //	…
 //	err = tx.Commit()
 //
-// A *sql.Tx serves as it is; sqlx and GORM have one inside; pgx.Tx and others
-// are adapted in three lines, see [Store.WithQuerier]. Everything that is called
-// under that context uses the transaction, reads too, until it ends.
+// A *sql.Tx serves as it is, and sqlx and GORM have one inside (tx.Tx and
+// tx.Statement.ConnPool); pgx.Tx and others are adapted in three lines, see
+// [Store.WithQuerier]; examples/outbox has all four. Everything that is called
+// under that context uses the transaction, reads too, until it ends. As nobody is
+// told when it commits, the event is delivered after the next poll, see
+// webhook.Config.PollInterval, in this process too; with package pgwake, at once.
 //
 // Which endpoints an event reaches follows from the isolation level. Under READ
 // COMMITTED, PostgreSQL's default, these are the endpoints that are committed
@@ -52,7 +55,8 @@
 // several on one machine an SQLite file. Each has a Store and a Dispatcher of
 // its own; they share the work and every process that dies or stalls is
 // replaced by the others when its leases end. What a process publishes for
-// others to deliver is found by their next poll, see Config.PollInterval.
+// others to deliver is found by their next poll; package pgwake, a module of its
+// own beside this one, makes that milliseconds on PostgreSQL.
 //
 // # The tables
 //
@@ -214,8 +218,8 @@ type Querier interface {
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 }
 
-// Rows are what a [Querier] returns. *pgx.Rows are such, and *sql.Rows but for
-// what Close returns.
+// Rows are what a [Querier] returns. pgx.Rows is such, and *sql.Rows but for what
+// Close returns.
 type Rows interface {
 	Next() bool
 	Scan(dest ...any) error
@@ -231,6 +235,10 @@ type transactionKey struct{ store *Store }
 // caller commits or rolls back, and uses the context no longer after that. When
 // a method has failed, PostgreSQL has in general aborted the transaction, which
 // can only be rolled back then.
+//
+// On PostgreSQL, an open transaction that unregisters an endpoint keeps the
+// outcomes of its deliveries from being stored meanwhile: if it is rolled back,
+// they are repeated.
 //
 // Claiming and settling, by Dispatcher.Run or SendTest, are not meant for it: a
 // test send would keep the transaction open during the request.
@@ -266,6 +274,10 @@ func (s *Store) Querier(ctx context.Context) (q Querier, inTransaction bool) {
 	}
 	return sqlQuerier{s.db}, false
 }
+
+// TablePrefix returns what the names of all tables begin with, see [TablePrefix].
+// It is for extensions of the store.
+func (s *Store) TablePrefix() string { return s.prefix }
 
 // sqlQuerier is a Querier on a *sql.DB, *sql.Conn or *sql.Tx.
 type sqlQuerier struct {

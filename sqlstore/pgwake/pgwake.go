@@ -46,8 +46,8 @@ import (
 	"github.com/outhook/webhook/sqlstore"
 )
 
-// channel is what notifications are sent through. Stores in one database, with
-// different table prefixes, share it: waking one too often costs it a claim.
+// channel is what notifications are sent through. Their payload is the table
+// prefix, so that stores in one database do not wake each other.
 const channel = "outhook"
 
 const (
@@ -135,7 +135,7 @@ func claimable(ps []webhook.Publication, results []webhook.Enqueued) bool {
 func (s *Store) notify(ctx context.Context, q sqlstore.Querier) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	rows, err := q.Query(ctx, "SELECT pg_notify($1, '')", channel)
+	rows, err := q.Query(ctx, "SELECT pg_notify($1, $2)", channel, s.TablePrefix())
 	if err != nil {
 		return err
 	}
@@ -175,10 +175,13 @@ func (s *Store) receive(ctx context.Context, wakes chan<- struct{}) error {
 	}
 	wake(wakes)
 	for {
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
 			return err
 		}
-		wake(wakes)
+		if n.Channel == channel && n.Payload == s.TablePrefix() {
+			wake(wakes)
+		}
 	}
 }
 

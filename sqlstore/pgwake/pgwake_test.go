@@ -156,7 +156,7 @@ func TestWakeUpArrivesWithTheCommitOfItsTransaction(t *testing.T) {
 				t.Fatal(err)
 			}
 			mark(t, dsn, "after the commit")
-			if got := receive(t, notifications); got != "" {
+			if got := receive(t, notifications); got != "outhook_" {
 				t.Errorf("after the commit, %q was notified", got)
 			}
 			if got := receive(t, notifications); got != "after the commit" {
@@ -289,6 +289,33 @@ func TestTheConnectionIsClosedWhenTheContextEnds(t *testing.T) {
 	}
 }
 
+func TestStoresOfOtherTablesAreNotWoken(t *testing.T) {
+	dsn := pg.ForTest(t).Database(t)
+	mine, other := newStore(t, dsn), newStore(t, dsn, sqlstore.TablePrefix("other."))
+	wakes, err := mine.Wakes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive(t, wakes) // it listens
+	notifications := listen(t, dsn)
+	d := newDispatcher(t, other)
+	register(t, d, "http://127.0.0.1:9999/")
+	publish(t, d, t.Context())
+	if got := receive(t, notifications); got != "other." {
+		t.Errorf("%q was notified", got)
+	}
+	select {
+	case <-wakes:
+		t.Error("it was woken for the other's event")
+	case <-time.After(20 * interval):
+	}
+
+	d = newDispatcher(t, mine)
+	register(t, d, "http://127.0.0.1:9999/")
+	publish(t, d, t.Context())
+	receive(t, wakes)
+}
+
 func TestPublishingMayGoThroughAPooler(t *testing.T) {
 	server := pg.ForTest(t)
 	pooled := pg.BouncerForTest(t, server).Database(t, "default_query_exec_mode=exec")
@@ -359,9 +386,9 @@ func database(t *testing.T, dsn string) *sql.DB {
 }
 
 // newStore opens a store on a handle of its own, as each process does.
-func newStore(t *testing.T, dsn string) *Store {
+func newStore(t *testing.T, dsn string, options ...sqlstore.Option) *Store {
 	t.Helper()
-	store := New(sqlstore.New(database(t, dsn), sqlstore.PostgreSQL), func(ctx context.Context) (*pgx.Conn, error) {
+	store := New(sqlstore.New(database(t, dsn), sqlstore.PostgreSQL, options...), func(ctx context.Context) (*pgx.Conn, error) {
 		return pgx.Connect(ctx, dsn)
 	})
 	if err := store.Migrate(t.Context()); err != nil {
