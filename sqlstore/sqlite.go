@@ -90,7 +90,7 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -107,6 +107,23 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 		_, _ = conn.ExecContext(steady, "ROLLBACK")
 	}
 	return err
+}
+
+// connect waits for others who open a new file at the same time: while it
+// becomes WAL, SQLite does not wait by itself. Only the text of the error tells,
+// in all drivers.
+func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
+	for wait := time.Millisecond; ; wait *= 2 {
+		conn, err := s.db.Conn(ctx)
+		if err == nil || wait > 4*time.Second || !strings.Contains(err.Error(), "database is locked") {
+			return conn, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // steadyQuerier is a Querier whose statements do not end with their contexts.

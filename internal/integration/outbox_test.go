@@ -371,7 +371,7 @@ func heldID(n int) string { return fmt.Sprintf("held-%d", n) }
 // and returns how long the slowest took.
 func (a *app) publishFrom(t *testing.T, publishers int) (slowest time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var mu sync.Mutex
 	var failed []error

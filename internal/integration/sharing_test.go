@@ -9,7 +9,7 @@ import (
 )
 
 func TestDispatchersShareTheWork(t *testing.T) {
-	const handles, publishers, events = 4, 8, 25
+	const handles, publishers, events = 4, 8, 10
 	forEach(t, everywhere(), func(t *testing.T, b backend) {
 		dsn := b.database(t)
 		receiver := newReceiver(t)
