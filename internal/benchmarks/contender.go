@@ -16,13 +16,17 @@ type contender struct {
 	// that is measured. It returns when all is sent, or soon after stop has
 	// ended, which it does when the receiver has answered all n.
 	prepare func(ctx context.Context, url string, n int) (deliver func(stop context.Context) error, err error)
+	// server returns the processor time that its database server has used so
+	// far; nil if it has none.
+	server func(ctx context.Context) (time.Duration, error)
 }
 
-// sample is one measurement of a contender; all but elapsed are per delivery and
-// of the sender's process.
+// sample is one measurement of a contender; all but elapsed are per delivery, and
+// all but server of the sender's process.
 type sample struct {
 	elapsed time.Duration // from the start of deliver to the receiver's last answer
-	cpu     time.Duration // until deliver has returned, as the two below
+	server  time.Duration // processor time of its database server, until deliver has returned
+	cpu     time.Duration // likewise, as the two below
 	allocs  float64
 	bytes   float64
 }
@@ -39,6 +43,10 @@ func (c contender) measure(ctx context.Context, r *receiver, n int) (sample, err
 		return sample{}, fmt.Errorf("%s: prepare: %w", c.name, err)
 	}
 	answered, err := r.expect(n)
+	if err != nil {
+		return sample{}, err
+	}
+	serverBefore, err := c.serverTime(ctx)
 	if err != nil {
 		return sample{}, err
 	}
@@ -80,12 +88,21 @@ func (c contender) measure(ctx context.Context, r *receiver, n int) (sample, err
 		return sample{}, fmt.Errorf("%s: deliver: %w", c.name, err)
 	}
 	after := usage()
+	serverAfter, err := c.serverTime(ctx)
 	return sample{
 		elapsed: elapsed,
+		server:  (serverAfter - serverBefore) / time.Duration(n),
 		cpu:     (after.cpu - before.cpu) / time.Duration(n),
 		allocs:  float64(after.allocs-before.allocs) / float64(n),
 		bytes:   float64(after.bytes-before.bytes) / float64(n),
-	}, nil
+	}, err
+}
+
+func (c contender) serverTime(ctx context.Context) (time.Duration, error) {
+	if c.server == nil {
+		return 0, nil
+	}
+	return c.server(ctx)
 }
 
 // measureInTurns has every contender deliver n requests in each round.
@@ -147,6 +164,7 @@ func difference(a, b float64) float64 { return a - b }
 
 func seconds(s sample) float64      { return s.elapsed.Seconds() }
 func microseconds(s sample) float64 { return float64(s.cpu) / 1e3 }
+func serverTime(s sample) float64   { return float64(s.server) / 1e3 }
 func allocs(s sample) float64       { return s.allocs }
 func bytesOf(s sample) float64      { return s.bytes }
 

@@ -119,7 +119,7 @@ func outhook(k kind, endpoints, concurrency, perEndpoint int) contender {
 	if endpoints > 1 {
 		name += fmt.Sprintf(", %d endpoints", endpoints)
 	}
-	return contender{name, func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
+	return contender{name: name, server: k.cpuTime, prepare: func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
 		store, err := k.open(ctx)
 		if err != nil {
 			return nil, err
@@ -237,7 +237,7 @@ type poster func(context.Context, *http.Client, *request) error
 
 // bareLoop is a loop over a poster, as a program without a queue would have it.
 func bareLoop(name string, newPoster func() poster) contender {
-	return contender{name, func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
+	return contender{name: name, prepare: func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(webhook.NewSecret().Value, "whsec_"))
 		if err != nil {
 			return nil, err

@@ -54,6 +54,9 @@ func durable(ctx context.Context, s size, d *databases) ([]figure, error) {
 	}
 	for n, c := range contenders {
 		figures = append(figures, figure{name: c.name + ": CPU of the sender", unit: "µs/delivery", rounds: each(samples[n], microseconds)})
+		if c.server != nil {
+			figures = append(figures, figure{name: c.name + ": CPU of PostgreSQL", unit: "µs/delivery", rounds: each(samples[n], serverTime)})
+		}
 	}
 	return figures, nil
 }

@@ -81,6 +81,9 @@ func idleOf(ctx context.Context, k kind, s size, r *receiver) (figures []figure,
 			slowest = max(slowest, latency)
 		}
 		latencies = append(latencies, float64(slowest)/float64(time.Millisecond))
+		if err := wait(ctx, time.Second); err != nil { // the last outcome is settled by then
+			return nil, err
+		}
 		before, start := calls.Load(), time.Now()
 		if err := wait(ctx, s.idling); err != nil {
 			return nil, err

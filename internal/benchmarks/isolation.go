@@ -97,5 +97,5 @@ func beside(k kind, name, path string, queued int) (c contender, release func() 
 		}
 		return kept.close()
 	}
-	return contender{name, prepare}, release
+	return contender{name: name, prepare: prepare}, release
 }

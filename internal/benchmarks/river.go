@@ -26,7 +26,7 @@ const riverWorkers = 200
 // riverQueue is a job queue on PostgreSQL whose worker signs and posts, as one
 // would build webhooks on River. What it logs are the rows of its jobs.
 func riverQueue(d *databases) contender {
-	return contender{"River", func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
+	return contender{name: "River", server: d.cpuTime, prepare: func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
 		dsn, drop, err := d.create(ctx)
 		if err != nil {
 			return nil, err

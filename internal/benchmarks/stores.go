@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // "pgx"
 	_ "modernc.org/sqlite"             // "sqlite"
 
@@ -47,22 +50,66 @@ func (d *databases) close() error {
 	return err
 }
 
+// cpuTime returns the processor time that the processes of the PostgreSQL server
+// have used so far, 0 where there is no /proc.
+func (d *databases) cpuTime(ctx context.Context) (total time.Duration, err error) {
+	c, err := pgx.Connect(ctx, d.server.DSN("postgres"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+	rows, err := c.Query(ctx, "SELECT pid FROM pg_stat_activity")
+	if err != nil {
+		return 0, err
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	parent := 0
+	for _, pid := range pids {
+		s := statOf(pid)
+		total += s.own
+		parent = s.parent
+	}
+	return total + statOf(parent).children, err
+}
+
+// stat is part of proc(5)'s /proc/PID/stat.
+type stat struct {
+	parent        int
+	own, children time.Duration // of processor time; children are those that have ended
+}
+
+func statOf(pid int) (s stat) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return s // it has just ended
+	}
+	var state string
+	var skipped, user, system, childrenUser, childrenSystem int64
+	_, fields, _ := bytes.Cut(b, []byte(") "))
+	_, _ = fmt.Sscan(string(fields), &state, &s.parent, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped,
+		&user, &system, &childrenUser, &childrenSystem)
+	const tick = time.Second / 100
+	s.own, s.children = time.Duration(user+system)*tick, time.Duration(childrenUser+childrenSystem)*tick
+	return s
+}
+
 // kinds returns the durable kinds of stores that can be had here.
 func (d *databases) kinds() []kind {
-	kinds := []kind{{"SQLite", d.openSQLite}}
+	kinds := []kind{{name: "SQLite", open: d.openSQLite}}
 	if d.server != nil {
-		kinds = append(kinds, kind{"PostgreSQL", d.openPostgreSQL})
+		kinds = append(kinds, kind{name: "PostgreSQL", open: d.openPostgreSQL, cpuTime: d.cpuTime})
 	}
 	return kinds
 }
 
 // kind is a kind of store.
 type kind struct {
-	name string
-	open func(context.Context) (*store, error) // an empty one
+	name    string
+	open    func(context.Context) (*store, error) // an empty one
+	cpuTime func(context.Context) (time.Duration, error)
 }
 
-var inMemory = kind{"memory", func(context.Context) (*store, error) {
+var inMemory = kind{name: "memory", open: func(context.Context) (*store, error) {
 	nothing := func() error { return nil }
 	return &store{Store: webhook.NewMemoryStore(), ready: func(context.Context) error { return nil }, close: nothing}, nil
 }}
