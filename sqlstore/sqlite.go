@@ -1,22 +1,22 @@
 package sqlstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
+	"encoding/json"
+	"maps"
 	"math"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/outhook/webhook"
-	"github.com/outhook/webhook/internal/jsjson"
 )
 
 // SQLiteDSN returns the data source name of a database file for
@@ -34,10 +34,10 @@ func SQLiteDSN(path string) string {
 }
 
 // sqlite has one writer at a time, and a statement costs little more than what
-// it does: a step of the queue is a few of them in one transaction, whatever the
-// number of deliveries, which come and go as one JSON parameter. Times are
-// microseconds since 1970.
-type sqlite struct{}
+// it does, once it is prepared. So a step of the queue is a transaction of many
+// small ones, and these are they, by their text; they belong to the holder of
+// Store.writer. Times are microseconds since 1970.
+type sqlite map[string]*sql.Stmt
 
 func (sqlite) stamp(t time.Time) any {
 	if t.IsZero() {
@@ -76,13 +76,22 @@ func (sqlite) member(column, _, parameter string) string {
 	return column + " IN (SELECT value FROM json_each(" + parameter + "))"
 }
 
-func (sqlite) list(values []string) any {
-	return list(values).String()
+func (sqlite) list(values []string) any { return jsonList(values) }
+
+func jsonList(values []string) string {
+	if len(values) == 0 {
+		return "[]"
+	}
+	b, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // strings can be marshalled
+	}
+	return string(b)
 }
 
 // exclusively runs f in a transaction that has the write lock from its
 // beginning. Within the process, writers queue for it; a driver would make them
-// poll. Once it has begun it is not interrupted: it is short.
+// poll.
 func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 	select {
 	case s.writer <- struct{}{}:
@@ -90,23 +99,40 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	prepared := s.dialect.(sqlite)
+	prepared.prepare(ctx, s)
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	steady := context.WithoutCancel(ctx)
-	if _, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err == nil {
-		if err = f(steadyQuerier{conn}); err == nil {
-			_, err = conn.ExecContext(steady, "COMMIT")
+	// The end of ctx ends the wait for the lock, but not the transaction, which
+	// is short, nor its commit, whose outcome would be unknown.
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+	tx, err := conn.BeginTx(lasting, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	t := &sqliteTx{Tx: tx, prepared: prepared, ready: make(sqlite, len(prepared))}
+	if lock := t.statement(lasting, s.named(sqliteLock)); lock != nil {
+		if _, err := lock.ExecContext(lasting); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		// SQLite may have rolled back by itself, and an interrupted BEGIN have
-		// succeeded.
-		_, _ = conn.ExecContext(steady, "ROLLBACK")
+	if !stop() {
+		return ctx.Err()
 	}
-	return err
+	if err := f(t); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return uncommitted(err)
+	}
+	return nil
 }
 
 // connect waits for others who open a new file at the same time: while it
@@ -126,324 +152,346 @@ func (s *Store) connect(ctx context.Context) (*sql.Conn, error) {
 	}
 }
 
-// steadyQuerier is a Querier whose statements do not end with their contexts.
-type steadyQuerier struct{ conn *sql.Conn }
-
-func (q steadyQuerier) Query(ctx context.Context, query string, args ...any) (Rows, error) {
-	return sqlQuerier{q.conn}.Query(context.WithoutCancel(ctx), query, args...)
-}
-
-// rows runs a query that is SQLite's own.
-func (sqlite) rows(ctx context.Context, s *Store, q Querier, query string, args []any, each func(Rows) error) error {
-	return run(ctx, q, s.named(query), args, each)
-}
-
-// exec runs a statement that is SQLite's own and returns nothing.
-func (sqlite) exec(ctx context.Context, s *Store, q Querier, statement string, args ...any) error {
-	return run(ctx, q, s.named(statement), args, func(Rows) error { return nil })
-}
-
-// table is a JSON array of arrays, a parameter that a statement reads as rows.
-type table []byte
-
-func (t table) String() string {
-	if len(t) == 0 {
-		return "[]"
+// uncommitted returns the error of a commit, which is an uncertain one unless
+// SQLite says that it waited in vain for a lock or found no room: of a write or
+// sync that failed, recovery after a crash may find enough. What the drivers'
+// errors have in common is SQLite's text.
+func uncommitted(err error) error {
+	for _, certain := range []string{"database is locked", "database or disk is full"} {
+		if strings.Contains(err.Error(), certain) {
+			return err
+		}
 	}
-	return "[" + string(t) + "]"
+	return uncertain(err)
 }
 
-// row begins a row, which end ends.
-func (t *table) row() *table { t.comma(); *t = append(*t, '['); return t }
-func (t *table) end()        { *t = append(*t, ']') }
-
-func (t *table) comma() {
-	if n := len(*t); n > 0 && (*t)[n-1] != '[' {
-		*t = append(*t, ',')
+// prepare prepares the statements in the database, which remembers on which
+// connections it has done so: that costs several times what they do. Before
+// Migrate it cannot, and they are executed as they are.
+func (d sqlite) prepare(ctx context.Context, s *Store) {
+	if len(d) > 0 {
+		return
+	}
+	for _, statement := range sqliteStatements {
+		statement = s.named(statement)
+		stmt, err := s.db.PrepareContext(ctx, statement)
+		if err != nil {
+			for _, stmt := range d {
+				_ = stmt.Close()
+			}
+			clear(d)
+			return
+		}
+		d[statement] = stmt
 	}
 }
 
-func (t *table) text(s string) *table {
-	t.comma()
-	*t = jsjson.AppendString(*t, s)
-	return t
+// sqliteStatements are the statements of the queue.
+var sqliteStatements = []string{
+	sqliteLock, sqliteRing, sqlitePromote, sqliteInsertEvent, sqliteMatch, sqliteInsertDelivery,
+	sqliteWake, sqliteChoose, sqliteDue, sqliteLease, sqliteMove, sqliteNext,
+	sqliteHeld, sqliteLog, sqliteFinish, sqliteRemove, sqliteRetry, sqliteHealth,
 }
 
-func (t *table) integer(n int64) *table {
-	t.comma()
-	*t = strconv.AppendInt(*t, n, 10)
-	return t
+// sqliteLock takes the write lock where BEGIN has not.
+const sqliteLock = "UPDATE outhook_schema SET version = version WHERE version < 0"
+
+// sqliteTx is a transaction of the store's own. Its statements do not end with
+// their contexts.
+type sqliteTx struct {
+	*sql.Tx
+	prepared sqlite
+	ready    sqlite // on the connection of the transaction
 }
 
-func (t *table) boolean(v bool) *table {
-	if v {
-		return t.integer(1)
+// statement returns the prepared statement, or nil.
+func (t *sqliteTx) statement(ctx context.Context, text string) *sql.Stmt {
+	stmt := t.ready[text]
+	if prepared := t.prepared[text]; stmt == nil && prepared != nil {
+		stmt = t.StmtContext(ctx, prepared)
+		t.ready[text] = stmt
 	}
-	return t.integer(0)
+	return stmt
 }
 
-func (t *table) null() *table { return t.json("null") }
-
-func (t *table) json(s string) *table {
-	t.comma()
-	*t = append(*t, s...)
-	return t
-}
-
-func list(values []string) table {
-	var t table
-	for _, v := range values {
-		t.text(v)
+// Query implements Querier.
+func (t *sqliteTx) Query(ctx context.Context, query string, args ...any) (Rows, error) {
+	ctx = context.WithoutCancel(ctx)
+	stmt := t.statement(ctx, query)
+	if stmt == nil {
+		return sqlQuerier{t.Tx}.Query(ctx, query, args...)
 	}
-	return t
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	return sqlRows{rows}, nil
+}
+
+// sqliteStep is a step of the queue, in a transaction.
+type sqliteStep struct {
+	store *Store
+	q     Querier
+	now   int64
+}
+
+func newSQLiteStep(ctx context.Context, s *Store, q Querier) (sqliteStep, error) {
+	now, err := s.now(ctx, q)
+	return sqliteStep{s, q, now.UnixMicro()}, err
+}
+
+// query calls each for every row of a query.
+func (s *sqliteStep) query(ctx context.Context, query string, args []any, each func(Rows) error) error {
+	return run(ctx, s.q, s.store.named(query), args, each)
+}
+
+// exists reports whether a query returns anything.
+func (s *sqliteStep) exists(ctx context.Context, query string, args ...any) (found bool, err error) {
+	err = s.query(ctx, query, args, func(Rows) error { found = true; return nil })
+	return found, err
+}
+
+// exec runs a statement that writes to one row, and reports whether it did. One
+// that could write to more, or has a RETURNING clause, would copy every page
+// before it changes it, to be able to undo a part of what it did.
+func (s *sqliteStep) exec(ctx context.Context, statement string, args ...any) (done bool, err error) {
+	statement = s.store.named(statement)
+	if t, ok := s.q.(*sqliteTx); ok {
+		ctx = context.WithoutCancel(ctx)
+		if stmt := t.statement(ctx, statement); stmt != nil {
+			result, err := stmt.ExecContext(ctx, args...)
+			if err != nil {
+				return false, err
+			}
+			n, err := result.RowsAffected()
+			return n > 0, err
+		}
+	}
+	return s.exists(ctx, statement+" RETURNING 1", args...)
 }
 
 const (
-	sqliteInsertEvents = `INSERT INTO outhook_events (id, key, type, tenant, ordering_key, time, created_at, test, sum, data)
-		SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, ?2, value->>6,
-			substr(?3, 1 + value->>7, 32), substr(?3, 33 + value->>7, value->>8)
-		FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING RETURNING id`
-	sqliteMatch = `SELECT DISTINCT a.key, e.id, e.tenant, e.ordered
-		FROM json_each(?1) a CROSS JOIN json_each(a.value, '$[0]') t CROSS JOIN json_each(a.value, '$[1]') p
+	// What the triggers of outhook_alarms do.
+	sqliteRing = `UPDATE outhook_lanes SET since = min(since, ?1), wake = min(wake, max(?1, coalesce(not_before, 0)))
+		WHERE endpoint_id = ?2 AND (since > ?1 OR wake > max(?1, coalesce(not_before, 0)))`
+	sqlitePromote = `UPDATE outhook_pending SET head = 1
+		WHERE seq = (SELECT min(seq) FROM outhook_pending WHERE endpoint_id = ?1 AND chain = ?2) AND NOT head`
+)
+
+// ring tells a lane that something falls due.
+func (s *sqliteStep) ring(ctx context.Context, due int64, endpointID string) error {
+	_, err := s.exec(ctx, sqliteRing, due, endpointID)
+	return err
+}
+
+// promote makes the first delivery of a chain one that can be claimed.
+func (s *sqliteStep) promote(ctx context.Context, endpointID, chain string) error {
+	_, err := s.exec(ctx, sqlitePromote, endpointID, chain)
+	return err
+}
+
+const (
+	sqliteInsertEvent = `INSERT INTO outhook_events (id, key, type, tenant, ordering_key, time, created_at, test, sum, data)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING`
+	sqliteMatch = `SELECT DISTINCT e.id, e.tenant, e.ordered
+		FROM json_each(?1) t CROSS JOIN json_each(?2) p
 			CROSS JOIN outhook_subscriptions s ON s.tenant = t.value AND s.pattern = p.value
 			CROSS JOIN outhook_endpoints e ON e.id = s.endpoint_id
 		WHERE NOT e.disabled`
-	sqliteInsertDeliveries = `INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
+	sqliteAddressed = `SELECT v.type, v.tenant, v.ordering_key, length(v.data), e.id, e.tenant, e.ordered
+		FROM outhook_events v CROSS JOIN json_each(?2) w CROSS JOIN outhook_endpoints e ON e.id = w.value
+		WHERE v.id = ?1 AND NOT (?3
+			AND (EXISTS (SELECT 1 FROM outhook_pending d WHERE d.event_id = v.id AND d.endpoint_id = e.id)
+				OR EXISTS (SELECT 1 FROM outhook_finished d WHERE d.event_id = v.id AND d.endpoint_id = e.id AND d.state = 'delivered')))
+		ORDER BY w.key`
+	sqliteInsertDelivery = `INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
 			next_attempt, created_at, updated_at, lease, leased, outside, chain, head, size)
-		SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-			value->>7, ?2, ?2, value->>8, value->>8, value->>8, value->>9, value->>9 IS NULL, value->>10
-		FROM json_each(?1)`
-	sqliteAlarm = `INSERT INTO outhook_alarms (due, endpoint_id, chain) SELECT value->>0, value->>1, value->>2 FROM json_each(?1)`
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?10, ?10, ?11, ?11 IS NULL, ?12)`
 )
 
-func (d sqlite) enqueue(ctx context.Context, s *Store, q Querier, calls []*call, _ time.Duration) error {
-	now, err := s.now(ctx, q)
-	if err != nil {
-		return err
-	}
-	var events table
-	var content []byte
-	for _, c := range calls {
-		for n := range c.ps {
-			e := &c.ps[n].Event
-			if events.row().text(e.ID); e.Key == "" {
-				events.null()
-			} else {
-				events.text(e.Key)
-			}
-			events.text(e.Type).text(e.Tenant).text(e.OrderingKey).integer(e.Time.UnixMicro()).boolean(e.Test)
-			events.integer(int64(len(content))).integer(int64(len(e.Data))).end()
-			content = append(append(content, e.Sum[:]...), e.Data...)
-		}
-	}
-	fresh := make(map[string]bool)
-	err = d.rows(ctx, s, q, sqliteInsertEvents, []any{events.String(), now.UnixMicro(), content}, func(rows Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		fresh[id] = true
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	var undone []string
-	for _, c := range calls {
-		if err := d.recognise(ctx, s, q, c, fresh); err != nil {
-			return err
-		}
-		if c.err != nil {
-			for n := range c.ps {
-				undone = append(undone, c.ps[n].Event.ID)
-			}
-		}
-	}
-	if undone = slices.DeleteFunc(undone, func(id string) bool { return !fresh[id] }); len(undone) > 0 {
-		if err := d.exec(ctx, s, q, "DELETE FROM outhook_events WHERE id IN (SELECT value FROM json_each(?1))", d.list(undone)); err != nil {
-			return err
-		}
-	}
-	return d.fanOut(ctx, s, q, calls, fresh, now)
+// sqliteEnqueue is an enqueue in the making.
+type sqliteEnqueue struct {
+	sqliteStep
+	audiences map[[2]string][]sqliteTarget
+	rung      map[sqliteAlarm]bool
 }
 
-// recognise sets what became of the publications of a call, the deliveries
-// apart.
-func (d sqlite) recognise(ctx context.Context, s *Store, q Querier, c *call, fresh map[string]bool) error {
-	for n := range c.ps {
-		p := &c.ps[n]
-		e := &p.Event
-		if fresh[e.ID] {
-			c.set(n, e.ID, statusNew, 0)
-			continue
-		}
-		var byID, byKey string
-		var sum []byte
-		if _, err := s.one(ctx, q, "SELECT id, sum FROM outhook_events WHERE id = ?1", []any{e.ID}, &byID, &sum); err != nil {
+// sqliteTarget is an endpoint that an event is for.
+type sqliteTarget struct {
+	id, tenant string
+	ordered    bool
+}
+
+// sqliteAlarm is what a lane has been told.
+type sqliteAlarm struct {
+	due               int64
+	endpointID, chain string
+	chained           bool
+}
+
+func newSQLiteEnqueue(ctx context.Context, s *Store, q Querier) (*sqliteEnqueue, error) {
+	step, err := newSQLiteStep(ctx, s, q)
+	return &sqliteEnqueue{step, make(map[[2]string][]sqliteTarget), make(map[sqliteAlarm]bool)}, err
+}
+
+func (sqlite) enqueue(ctx context.Context, s *Store, q Querier, calls []*call, _ time.Duration) error {
+	e, err := newSQLiteEnqueue(ctx, s, q)
+	if err != nil {
+		return err
+	}
+	for _, c := range calls {
+		if err := e.call(ctx, c); err != nil {
 			return err
-		}
-		if e.Key != "" {
-			if _, err := s.one(ctx, q, "SELECT id, sum FROM outhook_events WHERE tenant = ?1 AND key = ?2", []any{e.Tenant, e.Key}, &byKey, &sum); err != nil {
-				return err
-			}
-		}
-		switch addressed := p.Endpoints != nil; {
-		case byID == "" && byKey == "":
-			return fmt.Errorf("enqueue event %q: it was neither stored nor found", e.ID)
-		case addressed && byID != "":
-			c.set(n, e.ID, statusKnown, 0)
-		case byID != "" && byKey != "" && byID != byKey:
-			c.set(n, e.ID, statusOtherKey, 0)
-		case string(sum) != string(e.Sum[:]) || addressed:
-			c.set(n, e.ID, statusOther, 0)
-		default:
-			c.set(n, cmp.Or(byID, byKey), statusDuplicate, 0)
 		}
 	}
 	return nil
 }
 
-// sqliteDelivery is a delivery to be.
-type sqliteDelivery struct {
-	event              *webhook.EventRecord // ID, Type, Tenant and OrderingKey
-	size               int64
-	endpointID, tenant string
-	ordered            bool
-	origin             webhook.Origin
-	lease              int64 // born leased for so long, where greater than 0
-}
-
-// fanOut creates the deliveries of what is stored now.
-func (d sqlite) fanOut(ctx context.Context, s *Store, q Querier, calls []*call, fresh map[string]bool, now time.Time) error {
-	// Most publications of a group are for the same audience.
-	var lines table
-	audiences := make(map[string]int)
-	audience := func(p *webhook.Publication) string {
-		tenants := list(p.Tenants)
-		return "[" + tenants.text(allTenants).String() + "," + list(p.Patterns).String() + "]"
+// call stores the publications of a call, unless one of them is a conflict.
+func (e *sqliteEnqueue) call(ctx context.Context, c *call) error {
+	fresh := make([]int, 0, len(c.ps))
+	for n := range c.ps {
+		id, status, err := e.store(ctx, &c.ps[n])
+		if err != nil {
+			return err
+		}
+		if c.set(n, id, status, 0); status == statusNew {
+			fresh = append(fresh, n)
+		}
 	}
-	each := func(f func(c *call, n int, audience string)) {
-		for _, c := range calls {
-			for n := range c.ps {
-				if p := &c.ps[n]; c.err == nil && p.Endpoints == nil && fresh[p.Event.ID] {
-					f(c, n, audience(p))
-				}
+	for _, n := range fresh {
+		p := &c.ps[n]
+		if c.err != nil {
+			if _, err := e.exec(ctx, "DELETE FROM outhook_events WHERE id = ?1", p.Event.ID); err != nil {
+				return err
+			}
+			continue
+		}
+		if p.Endpoints != nil {
+			continue
+		}
+		targets, err := e.match(ctx, p)
+		if err != nil {
+			return err
+		}
+		for _, t := range targets {
+			if _, err := e.deliver(ctx, &p.Event, len(p.Event.Data), t, p.Origin, 0); err != nil {
+				return err
 			}
 		}
+		c.results[n].Deliveries = len(targets)
 	}
-	each(func(_ *call, _ int, audience string) {
-		if _, known := audiences[audience]; !known {
-			audiences[audience] = len(audiences)
-			lines.json(audience)
-		}
-	})
-	if len(audiences) == 0 {
-		return nil
-	}
-	reached := make([][]sqliteDelivery, len(audiences))
-	err := d.rows(ctx, s, q, sqliteMatch, []any{lines.String()}, func(rows Rows) error {
-		var n int
-		var e sqliteDelivery
-		err := rows.Scan(&n, &e.endpointID, &e.tenant, &e.ordered)
-		reached[n] = append(reached[n], e)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	var deliveries []sqliteDelivery
-	each(func(c *call, n int, audience string) {
-		p := &c.ps[n]
-		for _, e := range reached[audiences[audience]] {
-			e.event, e.size, e.origin = &p.Event, int64(len(p.Event.Data)), p.Origin
-			deliveries = append(deliveries, e)
-			c.results[n].Deliveries++
-		}
-	})
-	_, err = d.insert(ctx, s, q, deliveries, now)
-	return err
+	return nil
 }
 
-func (d sqlite) address(ctx context.Context, s *Store, q Querier, ps []*webhook.Publication) (map[string][]string, error) {
-	now, err := s.now(ctx, q)
-	if err != nil {
-		return nil, err
+// store stores the event of a publication unless it is known, and returns its ID
+// and what became of it.
+func (e *sqliteEnqueue) store(ctx context.Context, p *webhook.Publication) (id, status string, err error) {
+	v := &p.Event
+	var key any
+	if v.Key != "" {
+		key = v.Key
 	}
-	var deliveries []sqliteDelivery
-	for _, p := range ps {
-		event := &webhook.EventRecord{ID: p.Event.ID}
-		err := d.rows(ctx, s, q, `SELECT v.type, v.tenant, v.ordering_key, length(v.data), e.id, e.tenant, e.ordered
-			FROM outhook_events v CROSS JOIN json_each(?2) w CROSS JOIN outhook_endpoints e ON e.id = w.value
-			WHERE v.id = ?1 AND NOT (?3
-				AND (EXISTS (SELECT 1 FROM outhook_pending d WHERE d.event_id = v.id AND d.endpoint_id = e.id)
-					OR EXISTS (SELECT 1 FROM outhook_finished d WHERE d.event_id = v.id AND d.endpoint_id = e.id AND d.state = 'delivered')))
-			ORDER BY w.key`,
-			[]any{p.Event.ID, d.list(p.Endpoints), p.Missing}, func(rows Rows) error {
-				n := sqliteDelivery{event: event, origin: p.Origin, lease: microseconds(p.Lease)}
-				err := rows.Scan(&event.Type, &event.Tenant, &event.OrderingKey, &n.size, &n.endpointID, &n.tenant, &n.ordered)
-				deliveries = append(deliveries, n)
-				return err
-			})
-		if err != nil {
-			return nil, err
-		}
+	fresh, err := e.exec(ctx, sqliteInsertEvent, v.ID, key, v.Type, v.Tenant, v.OrderingKey, v.Time.UnixMicro(), e.now, v.Test, v.Sum[:], notNil(v.Data))
+	if err != nil || fresh {
+		return v.ID, statusNew, err
 	}
-	ids, err := d.insert(ctx, s, q, deliveries, now)
+	var byID, byKey string
+	var sum []byte
+	scan := func(id *string) func(Rows) error {
+		return func(rows Rows) error { return rows.Scan(id, &sum) }
+	}
+	if err := e.query(ctx, "SELECT id, sum FROM outhook_events WHERE id = ?1", []any{v.ID}, scan(&byID)); err != nil {
+		return "", "", err
+	}
+	if err := e.query(ctx, "SELECT id, sum FROM outhook_events WHERE tenant = ?1 AND key = ?2", []any{v.Tenant, key}, scan(&byKey)); err != nil {
+		return "", "", err
+	}
+	switch addressed := p.Endpoints != nil; {
+	case addressed && byID != "":
+		return v.ID, statusKnown, nil
+	case byID != "" && byKey != "" && byID != byKey:
+		return v.ID, statusOtherKey, nil
+	case addressed || !bytes.Equal(sum, v.Sum[:]):
+		return v.ID, statusOther, nil
+	}
+	return cmp.Or(byID, byKey), statusDuplicate, nil
+}
+
+// match returns the endpoints that a publication reaches. Most of a group reach
+// the same.
+func (e *sqliteEnqueue) match(ctx context.Context, p *webhook.Publication) ([]sqliteTarget, error) {
+	audience := [2]string{jsonList(append(slices.Clip(p.Tenants), allTenants)), jsonList(p.Patterns)}
+	if targets, known := e.audiences[audience]; known {
+		return targets, nil
+	}
+	var targets []sqliteTarget
+	err := e.query(ctx, sqliteMatch, []any{audience[0], audience[1]}, func(rows Rows) error {
+		var t sqliteTarget
+		err := rows.Scan(&t.id, &t.tenant, &t.ordered)
+		targets = append(targets, t)
+		return err
+	})
+	e.audiences[audience] = targets
+	return targets, err
+}
+
+func (sqlite) address(ctx context.Context, s *Store, q Querier, ps []*webhook.Publication) (map[string][]string, error) {
+	e, err := newSQLiteEnqueue(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
 	created := make(map[string][]string, len(ps))
-	for n := range deliveries {
-		event := deliveries[n].event.ID
-		created[event] = append(created[event], ids[n])
+	for _, p := range ps {
+		event := &webhook.EventRecord{ID: p.Event.ID}
+		var size int
+		var targets []sqliteTarget
+		err := e.query(ctx, sqliteAddressed, []any{event.ID, jsonList(p.Endpoints), p.Missing}, func(rows Rows) error {
+			var t sqliteTarget
+			err := rows.Scan(&event.Type, &event.Tenant, &event.OrderingKey, &size, &t.id, &t.tenant, &t.ordered)
+			targets = append(targets, t)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range targets {
+			id, err := e.deliver(ctx, event, size, t, p.Origin, max(microseconds(p.Lease), 0))
+			if err != nil {
+				return nil, err
+			}
+			created[event.ID] = append(created[event.ID], id)
+		}
 	}
 	return created, nil
 }
 
-// insert creates deliveries and returns their IDs.
-func (d sqlite) insert(ctx context.Context, s *Store, q Querier, deliveries []sqliteDelivery, now time.Time) ([]string, error) {
-	if len(deliveries) == 0 {
-		return nil, nil
+// deliver creates a delivery, born leased for lease unless that is 0, and
+// returns its ID.
+func (e *sqliteEnqueue) deliver(ctx context.Context, v *webhook.EventRecord, size int, t sqliteTarget, origin webhook.Origin, lease int64) (string, error) {
+	u, err := uuid.NewV7()
+	if err != nil {
+		return "", err
 	}
-	type alarm struct {
-		due             int64
-		endpoint, chain string
-		chained         bool
+	id := u.String()
+	ring := sqliteAlarm{due: e.now + lease, endpointID: t.id, chained: t.ordered && lease == 0}
+	var chain any
+	if ring.chained {
+		ring.chain, chain = v.OrderingKey, v.OrderingKey
 	}
-	var rows, alarms table
-	ids, rung := make([]string, len(deliveries)), make(map[alarm]bool)
-	for n := range deliveries {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return nil, err
-		}
-		ids[n] = id.String()
-		v := &deliveries[n]
-		a := alarm{due: now.UnixMicro() + max(v.lease, 0), endpoint: v.endpointID, chained: v.ordered && v.lease <= 0}
-		rows.row().text(ids[n]).text(v.event.ID).text(v.event.Type).text(v.event.Tenant).text(v.endpointID).text(v.tenant).text(string(v.origin))
-		rows.integer(a.due).boolean(v.lease > 0)
-		if a.chained {
-			a.chain = v.event.OrderingKey
-			rows.text(a.chain)
-		} else {
-			rows.null()
-		}
-		rows.integer(v.size).end()
-		if rung[a] {
-			continue
-		}
-		rung[a] = true
-		if alarms.row().integer(a.due).text(a.endpoint); a.chained {
-			alarms.text(a.chain)
-		}
-		alarms.end()
+	if _, err := e.exec(ctx, sqliteInsertDelivery, id, v.ID, v.Type, v.Tenant, t.id, t.tenant, string(origin),
+		ring.due, e.now, lease > 0, chain, size); err != nil || e.rung[ring] {
+		return id, err
 	}
-	if err := d.exec(ctx, s, q, sqliteInsertDeliveries, rows.String(), now.UnixMicro()); err != nil {
-		return nil, err
+	e.rung[ring] = true
+	if err := e.ring(ctx, ring.due, t.id); err != nil || !ring.chained {
+		return id, err
 	}
-	return ids, d.exec(ctx, s, q, sqliteAlarm, alarms.String())
+	return id, e.promote(ctx, t.id, ring.chain)
 }
 
-// Those lanes that a request has room for; ?1 to ?3 are its PerEndpoint, the
-// endpoints of its Room, and those that are to be passed over.
+// sqliteEligible are the lanes that a request has room for: ?1 to ?3 are its
+// PerEndpoint, the endpoints of its Room, and those to be passed over.
 const sqliteEligible = `(?1 > 0 OR endpoint_id IN (SELECT value FROM json_each(?2))) AND endpoint_id NOT IN (SELECT value FROM json_each(?3))`
 
 const (
@@ -462,136 +510,150 @@ const (
 			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= ?4)
 			FROM earlier t WHERE t.tenant IS NOT NULL
 		)
-		SELECT ` + endpointColumns + `, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant), l.since
+		SELECT ` + endpointColumns + `, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant)
 		FROM (SELECT tenant FROM later UNION ALL SELECT tenant FROM earlier) t
 			CROSS JOIN outhook_lanes l CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
 		WHERE l.endpoint_id IN (
 			SELECT endpoint_id FROM outhook_lanes
-			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + ` ORDER BY turn LIMIT ?5)
-		LIMIT ?6`
-	sqliteCandidates = `SELECT l.key, d.seq, d.next_attempt, d.size FROM json_each(?1) l CROSS JOIN outhook_pending d
-		WHERE d.seq IN (SELECT seq FROM outhook_pending WHERE endpoint_id = l.value AND head = 1 ORDER BY next_attempt, seq LIMIT ?2)`
-	sqliteMove = `UPDATE outhook_lanes SET since = n.value->>1, wake = n.value->>2, not_before = n.value->>3, turn = n.value->>4
-		FROM json_each(?1) n WHERE outhook_lanes.endpoint_id = n.value->>0`
-	sqliteNext = `SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NULL AND ` + sqliteEligible + ` LIMIT 1)
+			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + ` ORDER BY turn LIMIT ?5 + 0)
+		LIMIT ?6 + 0`
+	// The columns of scanEvent, then those of scanDelivery, then more.
+	sqliteDue = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum,
+			d.id, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, 'pending', d.origin, d.attempts, d.last_status, d.last_error,
+			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.seq, d.lease, d.expired, d.leased
+		FROM outhook_pending d CROSS JOIN outhook_events v ON v.id = d.event_id
+		WHERE d.endpoint_id = ?1 AND d.head = 1 ORDER BY d.next_attempt, d.seq LIMIT ?2 + 0`
+	sqliteLease = `UPDATE outhook_pending SET next_attempt = ?2, lease = ?3, expired = ?4, leased = 1 WHERE seq = ?1`
+	sqliteMove  = `UPDATE outhook_lanes SET since = coalesce(?2, since), wake = ?3, not_before = ?4, turn = ?5 WHERE endpoint_id = ?1`
+	sqliteNext  = `SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NULL AND ` + sqliteEligible + ` LIMIT 1)
 		UNION ALL
 		SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NOT NULL AND ` + sqliteEligible + ` ORDER BY wake LIMIT 1)`
 )
 
-var sqliteLease = `UPDATE outhook_pending SET next_attempt = ?2, lease = lease + 1, expired = expired + leased, leased = 1
-	WHERE seq IN (SELECT value FROM json_each(?1)) RETURNING ` + strings.ReplaceAll(pendingColumns, "::text", "") + `, seq, lease, expired`
-
 // sqliteClaim is a claim in the making.
 type sqliteClaim struct {
-	sqlite
-	*Store
-	q       Querier
+	sqliteStep
 	request webhook.ClaimRequest
-	at      int64
 	until   int64
 	after   string   // the tenant that was served last
-	passed  []string // lanes that have no room, or have been looked at
-	named   string
-	moved   table
-	taken   []int64 // seq
+	named   string   // the endpoints of request.Room
+	passed  []string // those of them without any, and those that were served
+	batch   []webhook.Claimed
+	events  map[string]*webhook.EventRecord
 	bytes   int
 	full    bool
-	found   map[string]*webhook.EndpointRecord // of what is taken
 }
 
-// sqliteLane is a lane that it is the turn of.
+// sqliteLane is a lane whose turn it is.
 type sqliteLane struct {
-	tenant     string
-	turn, last int64 // its turn, and the last one of the tenant
-	since      int64
-	rank       int
 	endpoint   *webhook.EndpointRecord
-	room       int
-	due        []sqliteCandidate // the first deliveries of the lane
+	tenant     string
+	turn, last int64 // its turn, and the last one of its tenant
 }
 
-type sqliteCandidate struct {
-	lane, size       int
-	seq, nextAttempt int64
+// sqliteDelivery is a delivery that can be leased.
+type sqliteDelivery struct {
+	webhook.Claimed
+	seq    int64
+	leased bool
 }
 
-func (d sqlite) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error) {
-	now, err := s.now(ctx, q)
+func newSQLiteClaim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) (*sqliteClaim, error) {
+	step, err := newSQLiteStep(ctx, s, q)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	c := &sqliteClaim{Store: s, q: q, request: r, at: now.UnixMicro(), until: now.UnixMicro() + microseconds(r.Lease), found: make(map[string]*webhook.EndpointRecord)}
-	var named table
+	c := &sqliteClaim{sqliteStep: step, request: r, until: step.now + microseconds(r.Lease), events: make(map[string]*webhook.EventRecord)}
+	var named []string
 	for id, room := range r.Room {
 		if !isStorable(id) {
 			continue
 		}
-		if named.text(id); room <= 0 {
+		if named = append(named, id); room <= 0 {
 			c.passed = append(c.passed, id)
 		}
 	}
-	c.named = named.String()
+	c.named = jsonList(named)
+	return c, nil
+}
+
+// idle reports whether a claim would find nothing, and how long it is until it
+// would. It waits for nobody.
+func (sqlite) idle(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) (next time.Duration, idle bool, err error) {
+	c, err := newSQLiteClaim(ctx, s, q, r)
+	if err != nil {
+		return 0, false, err
+	}
+	return c.next(ctx)
+}
+
+func (sqlite) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error) {
+	c, err := newSQLiteClaim(ctx, s, q, r)
+	if err != nil {
+		return nil, 0, err
+	}
+	roomless := slices.Clip(c.passed)
 	s.mu.Lock()
 	c.after = s.after
 	s.mu.Unlock()
-	if err := d.exec(ctx, s, q, sqliteWake, c.at); err != nil {
+	if _, err := c.exec(ctx, sqliteWake, c.now); err != nil {
 		return nil, 0, err
 	}
-	roomless := d.list(c.passed)
 	if err := c.take(ctx); err != nil {
 		return nil, 0, err
 	}
-	if len(c.moved) > 0 {
-		if err := d.exec(ctx, s, q, sqliteMove, c.moved.String()); err != nil {
-			return nil, 0, err
-		}
-	}
-	if len(c.taken) == 0 {
-		next := time.Duration(0)
-		err := d.rows(ctx, s, q, sqliteNext, []any{r.PerEndpoint, c.named, roomless}, func(rows Rows) error {
-			var wake int64
-			err := rows.Scan(&wake)
-			if wake != never {
-				next = max(time.Duration(wake-c.at)*time.Microsecond, time.Microsecond)
-			}
-			return err
-		})
+	if len(c.batch) == 0 {
+		c.passed = roomless
+		next, _, err := c.next(ctx)
 		return nil, next, err
-	}
-	batch, err := c.lease(ctx)
-	if err != nil {
-		return nil, 0, err
 	}
 	s.mu.Lock()
 	s.after = c.after
 	s.mu.Unlock()
-	return batch, 0, nil
+	return c.batch, 0, nil
+}
+
+// next returns how long it is until a lane is to be looked at, and whether none
+// is now. It is 0 if none is ever.
+func (c *sqliteClaim) next(ctx context.Context) (next time.Duration, idle bool, err error) {
+	idle = true
+	err = c.query(ctx, sqliteNext, []any{c.request.PerEndpoint, c.named, jsonList(c.passed)}, func(rows Rows) error {
+		var wake sql.NullInt64
+		err := rows.Scan(&wake)
+		if wake.Int64 <= c.now { // or NULL
+			idle = false
+		} else if wake.Int64 < never {
+			next = time.Duration(wake.Int64-c.now) * time.Microsecond
+		}
+		return err
+	})
+	return next, idle, err
 }
 
 // take goes from lane to lane until it has what was asked for: first one of each
 // tenant, then several. As a lane may have less than there is room for, it looks
-// at more and more lanes at a time.
+// for more and more lanes at a time.
 func (c *sqliteClaim) take(ctx context.Context) error {
-	width, per := 1, max(c.request.PerEndpoint, 1)
-	for wanted := (c.request.Max + per - 1) / per; !c.full && wanted > 0; wanted = min(4*wanted, c.request.Max) {
+	per := max(c.request.PerEndpoint, 1)
+	width, wanted := 1, (c.request.Max+per-1)/per
+	for !c.full {
 		lanes, err := c.choose(ctx, width, wanted)
 		if err != nil || len(lanes) == 0 {
 			return err
 		}
-		if err := c.look(ctx, lanes); err != nil {
-			return err
-		}
 		tenants := make(map[string]bool, len(lanes))
 		for _, l := range lanes {
+			if c.full {
+				break
+			}
 			tenants[l.tenant] = true
-			if !c.full {
-				c.serve(l)
+			c.passed = append(c.passed, l.endpoint.ID)
+			if err := c.serve(ctx, l); err != nil {
+				return err
 			}
 		}
-		width = 1
-		if len(tenants) < wanted {
-			width = (4*wanted + len(tenants) - 1) / len(tenants)
-		}
+		wanted = min(4*wanted, c.request.Max)
+		width = (wanted + len(tenants) - 1) / len(tenants)
 	}
 	return nil
 }
@@ -600,325 +662,276 @@ func (c *sqliteClaim) take(ctx context.Context) error {
 func (c *sqliteClaim) choose(ctx context.Context, width, wanted int) (lanes []*sqliteLane, err error) {
 	limit := wanted
 	if width > 1 {
-		limit = -1 // there are few tenants
+		limit = -1 // the tenants are few
 	}
-	ranks := make(map[string]int)
-	err = c.rows(ctx, c.Store, c.q, sqliteChoose, []any{c.request.PerEndpoint, c.named, c.list(c.passed), c.after, width, limit}, func(rows Rows) error {
+	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, width, limit}, func(rows Rows) error {
 		l := &sqliteLane{endpoint: new(webhook.EndpointRecord)}
-		err := scanEndpoint(widerRows{rows, []any{&l.tenant, &l.turn, &l.last, &l.since}}, l.endpoint)
 		lanes = append(lanes, l)
-		return err
+		return scanEndpoint(row{rows, func(dest ...any) error {
+			return rows.Scan(append(dest, &l.tenant, &l.turn, &l.last)...)
+		}}, l.endpoint)
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || width == 1 {
+		return lanes, err
 	}
-	if width > 1 {
-		// A stable sort, by turn within a tenant, then by rank over all.
-		slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(a.turn, b.turn) })
-		for _, l := range lanes {
-			l.rank = ranks[l.tenant]
-			ranks[l.tenant]++
-		}
-		slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(a.rank, b.rank) })
+	// The first of each tenant, then the second of each.
+	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(a.turn, b.turn) })
+	ranks, count := make(map[*sqliteLane]int, len(lanes)), make(map[string]int)
+	for _, l := range lanes {
+		ranks[l] = count[l.tenant]
+		count[l.tenant]++
 	}
+	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(ranks[a], ranks[b]) })
 	return lanes, nil
 }
 
-// widerRows are Rows that end with columns of which who scans them knows nothing.
-type widerRows struct {
+// row is a row that is scanned by a function.
+type row struct {
 	Rows
-	more []any
+	scan func(dest ...any) error
 }
 
-func (r widerRows) Scan(dest ...any) error { return r.Rows.Scan(append(dest, r.more...)...) }
+func (r row) Scan(dest ...any) error { return r.scan(dest...) }
 
-// look reads the first deliveries of the lanes: what there is room for, and one.
-func (c *sqliteClaim) look(ctx context.Context, lanes []*sqliteLane) error {
-	var ids []string
-	most := 0
-	for _, l := range lanes {
-		c.passed = append(c.passed, l.endpoint.ID)
-		ids = append(ids, l.endpoint.ID)
-		switch room, named := c.request.Room[l.endpoint.ID]; {
-		case l.endpoint.Disabled || !l.endpoint.NotBefore.IsZero() && l.endpoint.NotBefore.UnixMicro() > c.at:
-		case !l.endpoint.NotBefore.IsZero():
-			l.room = 1
-		case named:
-			l.room = room
-		default:
-			l.room = c.request.PerEndpoint
-		}
-		most = max(most, min(l.room, c.request.Max-len(c.taken)))
+// serve takes what is due in the lane and says when to look at it again.
+func (c *sqliteClaim) serve(ctx context.Context, l *sqliteLane) error {
+	e := l.endpoint
+	room, named := c.request.Room[e.ID]
+	if !named {
+		room = c.request.PerEndpoint
 	}
-	if most == 0 {
-		return nil
+	probe := !e.NotBefore.IsZero()
+	switch {
+	case e.Disabled:
+		return c.move(ctx, l, nil, never)
+	case probe && e.NotBefore.UnixMicro() > c.now:
+		return c.move(ctx, l, nil, e.NotBefore.UnixMicro())
+	case probe:
+		room = 1
 	}
-	err := c.rows(ctx, c.Store, c.q, sqliteCandidates, []any{c.list(ids), most + 1}, func(rows Rows) error {
-		var d sqliteCandidate
-		err := rows.Scan(&d.lane, &d.seq, &d.nextAttempt, &d.size)
-		lanes[d.lane].due = append(lanes[d.lane].due, d)
+	due, since, err := c.due(ctx, e.ID, min(room, c.request.Max-len(c.batch)))
+	if err != nil {
 		return err
-	})
-	for _, l := range lanes {
-		slices.SortFunc(l.due, func(a, b sqliteCandidate) int {
-			return cmp.Or(cmp.Compare(a.nextAttempt, b.nextAttempt), cmp.Compare(a.seq, b.seq))
-		})
 	}
+	for n := range due {
+		d := &due[n]
+		if d.leased {
+			d.Expired++
+		}
+		d.Lease++
+		d.Delivery.NextAttempt = time.UnixMicro(c.until).UTC()
+		d.Endpoint = e
+		if _, err := c.exec(ctx, sqliteLease, d.seq, c.until, d.Lease, d.Expired); err != nil {
+			return err
+		}
+		c.batch = append(c.batch, d.Claimed)
+	}
+	c.full = c.full || len(c.batch) == c.request.Max
+	if len(due) == 0 {
+		return c.move(ctx, l, since, since)
+	}
+	l.turn, c.after = l.last+1, l.tenant
+	since = min(since, c.until)
+	if probe {
+		e.NotBefore = time.UnixMicro(c.until).UTC()
+		return c.move(ctx, l, since, c.until)
+	}
+	return c.move(ctx, l, since, since)
+}
+
+// due returns what is due at an endpoint, up to so many deliveries, and when the
+// next one is. It reads no more than these.
+func (c *sqliteClaim) due(ctx context.Context, endpointID string, room int) (due []sqliteDelivery, since int64, err error) {
+	rows, err := c.q.Query(ctx, c.store.named(sqliteDue), endpointID, room+1)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d sqliteDelivery
+		var event webhook.EventRecord
+		if err := scanEvent(row{rows, func(dest ...any) error {
+			return scanDelivery(row{rows, func(more ...any) error {
+				return rows.Scan(append(dest, more...)...)
+			}}, &d.Delivery, &d.seq, &d.Lease, &d.Expired, &d.leased)
+		}}, &event); err != nil {
+			return nil, 0, err
+		}
+		at := d.Delivery.NextAttempt.UnixMicro()
+		if len(due) == room || at > c.now {
+			return due, at, nil
+		}
+		if c.full = c.request.MaxBytes > 0 && len(c.batch)+len(due) > 0 && c.bytes+len(event.Data) > c.request.MaxBytes; c.full {
+			return due, at, nil
+		}
+		c.bytes += len(event.Data)
+		if c.events[event.ID] == nil {
+			c.events[event.ID] = &event
+		}
+		d.Event = c.events[event.ID]
+		due = append(due, d)
+	}
+	return due, never, rows.Err()
+}
+
+// move writes the lane, which sleeps until wake. A since that is nil stays.
+func (c *sqliteClaim) move(ctx context.Context, l *sqliteLane, since any, wake int64) error {
+	var until any
+	if wake > c.now {
+		until = wake
+	}
+	_, err := c.exec(ctx, sqliteMove, l.endpoint.ID, since, until, c.store.dialect.stamp(l.endpoint.NotBefore), l.turn)
 	return err
 }
 
-// serve takes what is due in the lane and says when there will be more.
-func (c *sqliteClaim) serve(l *sqliteLane) {
-	taken := 0
-	for _, d := range l.due {
-		if taken == l.room || d.nextAttempt > c.at {
-			break
-		}
-		c.bytes += d.size
-		if c.full = c.request.MaxBytes > 0 && c.bytes > c.request.MaxBytes && len(c.taken) > 0; c.full {
-			break
-		}
-		c.taken = append(c.taken, d.seq)
-		taken++
-		if c.full = len(c.taken) == c.request.Max; c.full {
-			break
-		}
-	}
-	e := l.endpoint
-	if l.room > 0 {
-		l.since = never
-		if taken < len(l.due) {
-			l.since = l.due[taken].nextAttempt
-		}
-	}
-	if taken > 0 {
-		l.since = min(l.since, c.until)
-		l.turn = l.last + 1
-		c.after = l.tenant
-		c.found[e.ID] = e
-		if !e.NotBefore.IsZero() {
-			e.NotBefore = time.UnixMicro(c.until).UTC()
-		}
-	}
-	wake := l.since
-	switch {
-	case e.Disabled:
-		wake = never
-	case !e.NotBefore.IsZero():
-		wake = max(wake, e.NotBefore.UnixMicro())
-	}
-	if c.moved.row().text(e.ID).integer(l.since); wake > c.at {
-		c.moved.integer(wake)
-	} else {
-		c.moved.null()
-	}
-	if e.NotBefore.IsZero() {
-		c.moved.null()
-	} else {
-		c.moved.integer(e.NotBefore.UnixMicro())
-	}
-	c.moved.integer(l.turn).end()
-}
-
-// lease leases what was taken and reads all that sending it needs.
-func (c *sqliteClaim) lease(ctx context.Context) ([]webhook.Claimed, error) {
-	var seqs table
-	place := make(map[int64]int, len(c.taken))
-	for n, seq := range c.taken {
-		seqs.integer(seq)
-		place[seq] = n
-	}
-	batch := make([]webhook.Claimed, len(c.taken))
-	events := make(map[string]*webhook.EventRecord)
-	var ids table
-	err := c.rows(ctx, c.Store, c.q, sqliteLease, []any{seqs.String(), c.until}, func(rows Rows) error {
-		var d webhook.Claimed
-		var seq int64
-		if err := scanDelivery(rows, &d.Delivery, &seq, &d.Lease, &d.Expired); err != nil {
-			return err
-		}
-		d.Endpoint = c.found[d.Delivery.EndpointID]
-		d.Event = events[d.Delivery.EventID]
-		if d.Event == nil {
-			d.Event = new(webhook.EventRecord)
-			events[d.Delivery.EventID] = d.Event
-			ids.text(d.Delivery.EventID)
-		}
-		batch[place[seq]] = d
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = c.rows(ctx, c.Store, c.q, "SELECT "+eventColumns+" FROM outhook_events WHERE id IN (SELECT value FROM json_each(?1))", []any{ids.String()}, func(rows Rows) error {
-		var e webhook.EventRecord
-		err := scanEvent(rows, &e)
-		*events[e.ID] = e
-		return err
-	})
-	return batch, err
-}
-
 const (
-	sqliteHeld = `SELECT o.key, d.seq, d.endpoint_id,
-			EXISTS (SELECT 1 FROM outhook_attempts a WHERE a.delivery_id = o.value->>0 AND a.id = o.value->>2)
-		FROM json_each(?1) o LEFT JOIN outhook_pending d ON d.id = o.value->>0 AND d.lease = o.value->>1 AND d.leased`
-	sqliteLog = `INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
+	sqliteHeld = `SELECT j.key, d.seq, d.lease, d.leased, d.endpoint_id, d.chain, EXISTS (SELECT 1 FROM outhook_attempts a WHERE a.delivery_id = j.value)
+		FROM json_each(?1) j LEFT JOIN outhook_pending d ON d.id = j.value`
+	sqliteLogged = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
+	sqliteLog    = `INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
 			request_headers, response_headers, body_sha256, response_body, truncated)
-		SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->8, value->9,
-			substr(?2, 1 + value->>10, 32), substr(?2, 33 + value->>10, value->>11), value->>12
-		FROM json_each(?1)`
-	// What an outcome makes of a delivery.
-	sqliteOutcome = `d.attempts + (o.value->>2), iif(o.value->>2, o.value->>3, d.last_status), iif(o.value->>2, o.value->>4, d.last_error),
-			iif(o.value->>2, coalesce(d.first_attempt, o.value->>5), d.first_attempt)`
-	sqliteFinish = `INSERT INTO outhook_finished (seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
+	sqliteFinish = `INSERT OR FAIL INTO outhook_finished (seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
 			attempts, last_status, last_error, first_attempt, created_at, updated_at)
-		SELECT d.seq, d.id, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, o.value->>1, d.origin,
-			` + sqliteOutcome + `, d.created_at, ?2
-		FROM json_each(?1) o CROSS JOIN outhook_pending d ON d.seq = o.value->>0`
-	sqliteRemove = `DELETE FROM outhook_pending WHERE seq IN (SELECT value->>0 FROM json_each(?1))`
-	sqliteRetry  = `UPDATE outhook_pending AS d SET (attempts, last_status, last_error, first_attempt) = (SELECT ` + sqliteOutcome + `),
-			next_attempt = ?2 + (o.value->>6), updated_at = ?2, lease = d.lease + 1, leased = 0, expired = 0
-		FROM json_each(?1) o WHERE d.seq = o.value->>0`
+		SELECT seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, ?7, origin,
+			attempts + ?3, iif(?3, ?4, last_status), iif(?3, ?5, last_error), iif(?3, coalesce(first_attempt, ?6), first_attempt), created_at, ?2
+		FROM outhook_pending WHERE seq = ?1`
+	sqliteRemove = `DELETE FROM outhook_pending WHERE seq = ?1`
+	sqliteRetry  = `UPDATE outhook_pending SET next_attempt = ?7, updated_at = ?2, lease = lease + 1, leased = 0, expired = 0,
+			attempts = attempts + ?3, last_status = iif(?3, ?4, last_status), last_error = iif(?3, ?5, last_error),
+			first_attempt = iif(?3, coalesce(first_attempt, ?6), first_attempt)
+		WHERE seq = ?1`
 	sqliteHealth = `SELECT e.id, l.failing_since, l.not_before, e.disabled` + endpointTables + ` WHERE e.id IN (SELECT value FROM json_each(?1))`
-	// A lane that is left alone no longer has to look when something is due.
-	sqliteHeal = `UPDATE outhook_lanes SET failing_since = n.value->>1, not_before = n.value->>2,
-			wake = CASE WHEN n.value->>2 > ?2 THEN n.value->>2 ELSE min(wake, since) END
-		FROM json_each(?1) n WHERE outhook_lanes.endpoint_id = n.value->>0`
+	// A lane that is left alone no longer looks again when something is due.
+	sqliteHeal = `UPDATE outhook_lanes SET failing_since = ?2, not_before = ?3,
+		wake = CASE WHEN ?3 > ?4 THEN ?3 ELSE min(wake, since) END WHERE endpoint_id = ?1`
 	sqliteDisable = `UPDATE outhook_endpoints SET disabled = 1, disabled_reason = ?2, updated_at = ?3, rev = rev + 1 WHERE id = ?1`
 )
 
 func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
-	now, err := s.now(ctx, q)
+	step, err := newSQLiteStep(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
-	var asked table
-	for _, o := range ss {
-		if asked.row().text(o.DeliveryID).integer(o.Lease); o.Attempt != nil {
-			asked.text(storable(o.Attempt.ID))
-		}
-		asked.end()
+	ids := make([]string, len(ss))
+	for n, o := range ss {
+		ids[n] = o.DeliveryID
 	}
-	var ended, again, alarms, attempts table
-	var bodies []byte
-	endpoints := make([]string, len(ss)) // whose settlements are applied
-	err = d.rows(ctx, s, q, sqliteHeld, []any{asked.String()}, func(rows Rows) error {
+	all := make([]sqliteHolding, len(ss))
+	err = step.query(ctx, sqliteHeld, []any{jsonList(ids)}, func(rows Rows) error {
 		var n int
-		var seq *int64
-		var endpoint text
-		var stored bool
-		if err := rows.Scan(&n, &seq, &endpoint, &stored); err != nil {
-			return err
-		}
-		switch {
-		case stored:
-			return nil
-		case seq == nil:
-			stale = append(stale, n)
-			return nil
-		}
-		o := ss[n]
-		endpoints[n] = string(endpoint)
-		outcomes := &ended
-		if !o.State.Finished() {
-			outcomes = &again
-			alarms.row().integer(now.UnixMicro() + microseconds(o.Delay)).text(endpoints[n]).end()
-		}
-		outcomes.row().integer(*seq).text(string(o.State)).boolean(o.Counted)
-		if o.Counted {
-			outcomes.integer(int64(o.Attempt.StatusCode)).text(storable(o.Attempt.Error)).integer(o.Attempt.StartedAt.UnixMicro())
-		} else {
-			outcomes.null().null().null()
-		}
-		outcomes.integer(microseconds(o.Delay)).end()
-		if a := o.Attempt; a != nil {
-			attempts.row().text(o.DeliveryID).text(storable(a.ID)).integer(int64(a.Number)).integer(a.StartedAt.UnixMicro())
-			attempts.integer(int64(a.Duration / time.Microsecond)).text(storable(a.URL)).integer(int64(a.StatusCode)).text(storable(a.Error))
-			attempts.json(headersText(a.RequestHeaders)).json(headersText(a.ResponseHeaders))
-			attempts.integer(int64(len(bodies))).integer(int64(len(a.ResponseBody))).boolean(a.Truncated).end()
-			bodies = append(append(bodies, a.BodySHA256[:]...), a.ResponseBody...)
-		}
-		return nil
+		var h sqliteHolding
+		err := rows.Scan(&n, &h.seq, &h.lease, &h.leased, &h.endpointID, &h.chain, &h.logged)
+		all[n] = h
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range []struct {
-		statement string
-		rows      table
-		args      []any
-	}{
-		{sqliteLog, attempts, []any{bodies}},
-		{sqliteFinish, ended, []any{now.UnixMicro()}},
-		{sqliteRemove, ended, nil},
-		{sqliteRetry, again, []any{now.UnixMicro()}},
-		{sqliteAlarm, alarms, nil},
-	} {
-		if len(step.rows) == 0 {
-			continue
-		}
-		if err := d.exec(ctx, s, q, step.statement, append([]any{step.rows.String()}, step.args...)...); err != nil {
-			return nil, err
-		}
-	}
-	return stale, d.heal(ctx, s, q, ss, endpoints, now)
-}
-
-// heal applies to the endpoints what the settlements say of them, one after the
-// other; "" is the endpoint of those that are not applied.
-func (d sqlite) heal(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, endpoints []string, now time.Time) error {
-	health := make(map[string]*webhook.EndpointRecord)
-	var ids table
-	for n, id := range endpoints {
-		if o := ss[n]; id == "" || o.Health == webhook.HealthUnchanged && o.Pause <= 0 && o.Disable == "" {
-			continue
-		}
-		if _, known := health[id]; !known {
-			health[id] = nil
-			ids.text(id)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	err := d.rows(ctx, s, q, sqliteHealth, []any{ids.String()}, func(rows Rows) error {
-		e := new(webhook.EndpointRecord)
-		var failingSince, notBefore stamp
-		err := rows.Scan(&e.ID, &failingSince, &notBefore, &e.Disabled)
-		e.FailingSince, e.NotBefore = failingSince.Time, notBefore.Time
-		health[e.ID] = e
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	changed := make(map[string]bool)
-	for n, id := range endpoints {
-		if e := health[id]; e != nil && ss[n].ApplyToEndpoint(e, now) {
-			changed[id] = true
-		}
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	var lanes table
-	for id := range changed {
-		e := health[id]
-		lanes.row().text(id)
-		for _, t := range []time.Time{e.FailingSince, e.NotBefore} {
-			if t.IsZero() {
-				lanes.null()
-			} else {
-				lanes.integer(t.UnixMicro())
+	health := make(map[string][]*webhook.Settlement)
+	for n, o := range ss {
+		h := &all[n]
+		if h.logged && o.Attempt != nil {
+			repeated, err := step.exists(ctx, sqliteLogged, o.DeliveryID, storable(o.Attempt.ID))
+			if err != nil {
+				return nil, err
+			}
+			if repeated {
+				continue
 			}
 		}
-		lanes.end()
-		if e.Rev > 0 { // disabled now
-			if err := d.exec(ctx, s, q, sqliteDisable, id, storable(e.DisabledReason), now.UnixMicro()); err != nil {
+		if !h.leased.Bool || h.lease.Int64 != o.Lease {
+			stale = append(stale, n)
+			continue
+		}
+		if err := step.settle(ctx, o, h); err != nil {
+			return nil, err
+		}
+		if o.Health != webhook.HealthUnchanged || o.Pause > 0 || o.Disable != "" {
+			id := h.endpointID.String
+			health[id] = append(health[id], o)
+		}
+	}
+	return stale, step.heal(ctx, health)
+}
+
+// sqliteHolding is what is known of a delivery that is settled. All but logged is
+// NULL if it is not pending.
+type sqliteHolding struct {
+	seq, lease        sql.NullInt64
+	leased            sql.NullBool
+	endpointID, chain sql.NullString
+	logged            bool // an attempt, at least
+}
+
+// settle applies an outcome to its delivery.
+func (s *sqliteStep) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
+	a := o.Attempt
+	outcome := []any{h.seq, s.now, o.Counted, nil, nil, nil, string(o.State)}
+	if o.Counted {
+		outcome[3], outcome[4], outcome[5] = a.StatusCode, storable(a.Error), a.StartedAt.UnixMicro()
+	}
+	if a != nil {
+		if _, err := s.exec(ctx, sqliteLog, o.DeliveryID, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
+			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
+			a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated); err != nil {
+			return err
+		}
+	}
+	if !o.State.Finished() {
+		due := s.now + microseconds(o.Delay)
+		outcome[6] = due
+		if _, err := s.exec(ctx, sqliteRetry, outcome...); err != nil {
+			return err
+		}
+		return s.ring(ctx, due, h.endpointID.String)
+	}
+	if _, err := s.exec(ctx, sqliteFinish, outcome...); err != nil {
+		return err
+	}
+	if _, err := s.exec(ctx, sqliteRemove, h.seq); err != nil || !h.chain.Valid {
+		return err
+	}
+	if err := s.promote(ctx, h.endpointID.String, h.chain.String); err != nil {
+		return err
+	}
+	return s.ring(ctx, s.now, h.endpointID.String)
+}
+
+// heal applies to the endpoints what the outcomes say of them.
+func (s *sqliteStep) heal(ctx context.Context, outcomes map[string][]*webhook.Settlement) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
+	var changed []*webhook.EndpointRecord
+	err := s.query(ctx, sqliteHealth, []any{jsonList(slices.Collect(maps.Keys(outcomes)))}, func(rows Rows) error {
+		e := new(webhook.EndpointRecord)
+		var failingSince, notBefore stamp
+		if err := rows.Scan(&e.ID, &failingSince, &notBefore, &e.Disabled); err != nil {
+			return err
+		}
+		e.FailingSince, e.NotBefore = failingSince.Time, notBefore.Time
+		applied := false
+		for _, o := range outcomes[e.ID] {
+			applied = o.ApplyToEndpoint(e, time.UnixMicro(s.now).UTC()) || applied
+		}
+		if applied {
+			changed = append(changed, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range changed {
+		if _, err := s.exec(ctx, sqliteHeal, e.ID, s.store.dialect.stamp(e.FailingSince), s.store.dialect.stamp(e.NotBefore), s.now); err != nil {
+			return err
+		}
+		if e.Rev > 0 { // which it is only if it has just been disabled
+			if _, err := s.exec(ctx, sqliteDisable, e.ID, storable(e.DisabledReason), s.now); err != nil {
 				return err
 			}
 		}
 	}
-	return d.exec(ctx, s, q, sqliteHeal, lanes.String(), now.UnixMicro())
+	return nil
 }

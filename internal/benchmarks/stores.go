@@ -63,13 +63,13 @@ func (d *databases) cpuTime(ctx context.Context) (total time.Duration, err error
 		return 0, err
 	}
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
-	parent := 0
+	postmaster := 0
 	for _, pid := range pids {
 		s := statOf(pid)
 		total += s.own
-		parent = s.parent
+		postmaster = max(postmaster, s.parent)
 	}
-	return total + statOf(parent).children, err
+	return total + statOf(postmaster).children, err
 }
 
 // stat is part of proc(5)'s /proc/PID/stat.

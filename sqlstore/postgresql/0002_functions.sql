@@ -168,13 +168,20 @@ LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET plan_cache_mode = fo
 DECLARE
 	_at     timestamptz := coalesce(_now, clock_timestamp());
 	_until  timestamptz := _at + _lease * interval '1 microsecond';
+	_share  CONSTANT integer := 8; -- of a lane, before it is the next one's turn
 	_skip   text[] := ARRAY(SELECT u.id FROM unnest(_named, _rooms) AS u (id, room) WHERE u.room <= 0);
 	_lanes  text[];
 	_chains text[];
-	_width  integer; -- lanes of each tenant
-	_space  bigint;  -- for deliveries, in the lanes that were chosen
-	_share  integer; -- of each of them
-	_taken  bigint;
+	_first  text;
+	_last   text;
+	_limit  integer;
+	_enough integer; -- how many of the lanes that were chosen have room for what is asked for
+	_alone  boolean; -- there are no others than these
+	_left   integer := _max;
+	_some   uuid[];
+	_taken  uuid[] := '{}';
+	_size   bigint;
+	_sum    bigint := 0;
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'outhook_claim needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
@@ -182,88 +189,91 @@ BEGIN
 
 	-- Wake the lanes whose time has come and fold the alarms into them. What
 	-- another has locked keeps its alarm.
-	WITH alarms AS MATERIALIZED (
-		SELECT due, seq, endpoint_id, chain FROM outhook_alarms WHERE due <= _at ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
-	), rung AS MATERIALIZED (
-		SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
-	), lanes AS MATERIALIZED (
-		SELECT l.endpoint_id, l.wake, l.since, l.not_before FROM outhook_lanes l
-		WHERE l.endpoint_id = ANY (ARRAY(
-			SELECT endpoint_id FROM rung
-			UNION ALL (SELECT endpoint_id FROM outhook_lanes WHERE wake <= _at ORDER BY wake LIMIT 1000)))
-		FOR UPDATE SKIP LOCKED
-	), woken AS (
-		UPDATE outhook_lanes l SET
-			since = least(n.since, r.due),
-			wake = CASE WHEN n.not_before > _at THEN n.not_before END,
-			turn = CASE WHEN n.wake IS NULL OR n.not_before > _at THEN l.turn ELSE clock_timestamp() END
-		FROM lanes n LEFT JOIN rung r ON r.endpoint_id = n.endpoint_id
-		WHERE l.endpoint_id = n.endpoint_id AND l.endpoint_id = ANY (ARRAY(SELECT endpoint_id FROM lanes))
-			AND (r.due < n.since OR n.wake <= _at OR r.due IS NOT NULL AND n.wake IS NOT NULL AND (n.not_before > _at) IS NOT TRUE)
-	), answered AS (
-		DELETE FROM outhook_alarms a USING alarms n
-		WHERE a.due = n.due AND a.seq = n.seq AND a.due = ANY (ARRAY(SELECT due FROM alarms))
-			AND (n.endpoint_id IN (SELECT endpoint_id FROM lanes)
-				OR NOT EXISTS (SELECT FROM outhook_lanes l WHERE l.endpoint_id = n.endpoint_id))
-		RETURNING n.endpoint_id, n.chain
-	)
-	SELECT array_agg(endpoint_id), array_agg(chain) INTO _lanes, _chains
-	FROM (SELECT DISTINCT endpoint_id, chain FROM answered WHERE chain IS NOT NULL) a;
+	IF EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_lanes WHERE wake <= _at) THEN
+		WITH alarms AS MATERIALIZED (
+			SELECT due, seq, endpoint_id, chain FROM outhook_alarms WHERE due <= _at ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
+		), rung AS MATERIALIZED (
+			SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
+		), lanes AS MATERIALIZED (
+			SELECT l.endpoint_id, l.wake, l.since, l.not_before FROM outhook_lanes l
+			WHERE l.endpoint_id = ANY (ARRAY(
+				SELECT endpoint_id FROM rung
+				UNION ALL (SELECT endpoint_id FROM outhook_lanes WHERE wake <= _at ORDER BY wake LIMIT 1000)))
+			FOR UPDATE SKIP LOCKED
+		), woken AS (
+			UPDATE outhook_lanes l SET
+				since = least(n.since, r.due),
+				wake = CASE WHEN n.not_before > _at THEN n.not_before END,
+				turn = CASE WHEN n.wake IS NULL OR n.not_before > _at THEN l.turn ELSE clock_timestamp() END
+			FROM lanes n LEFT JOIN rung r ON r.endpoint_id = n.endpoint_id
+			WHERE l.endpoint_id = n.endpoint_id AND l.endpoint_id = ANY (ARRAY(SELECT endpoint_id FROM lanes))
+				AND (r.due < n.since OR n.wake <= _at OR r.due IS NOT NULL AND n.wake IS NOT NULL AND (n.not_before > _at) IS NOT TRUE)
+		), answered AS (
+			DELETE FROM outhook_alarms a USING alarms n
+			WHERE a.due = n.due AND a.seq = n.seq AND a.due = ANY (ARRAY(SELECT due FROM alarms))
+				AND (n.endpoint_id IN (SELECT endpoint_id FROM lanes)
+					OR NOT EXISTS (SELECT FROM outhook_lanes l WHERE l.endpoint_id = n.endpoint_id))
+			RETURNING n.endpoint_id, n.chain
+		)
+		SELECT array_agg(endpoint_id), array_agg(chain) INTO _lanes, _chains
+		FROM (SELECT DISTINCT endpoint_id, chain FROM answered WHERE chain IS NOT NULL) a;
 
-	-- The first of each chain may be claimed from now on.
-	IF _chains IS NOT NULL THEN
-		UPDATE outhook_pending d SET head = true, next_attempt = greatest(d.next_attempt, _at)
-		FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
-			SELECT id, head FROM outhook_pending d
-			WHERE d.endpoint_id = a.endpoint_id AND d.chain = a.chain ORDER BY d.seq LIMIT 1) f
-		WHERE d.id = f.id AND NOT f.head;
+		-- The first of each chain may be claimed from now on.
+		IF _chains IS NOT NULL THEN
+			UPDATE outhook_pending d SET head = true, next_attempt = greatest(d.next_attempt, _at)
+			FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
+				SELECT id, head FROM outhook_pending d
+				WHERE d.endpoint_id = a.endpoint_id AND d.chain = a.chain ORDER BY d.seq LIMIT 1) f
+			WHERE d.id = f.id AND NOT f.head;
+		END IF;
 	END IF;
 
 	LOOP
-		-- Choose lanes: one of each tenant, the tenants in turn, and if these have
-		-- less room than is asked for, more of each.
-		_width := 1;
-		LOOP
-			WITH RECURSIVE after AS (
-				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
-				UNION ALL
-				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant)
-				FROM after t WHERE t.tenant IS NOT NULL
-			), before AS (
-				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant <= _after) AS tenant
-				UNION ALL
-				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= _after)
-				FROM before t WHERE t.tenant IS NOT NULL
-			), chosen AS (
-				SELECT l.endpoint_id, l.nth, row_number() OVER (PARTITION BY l.tenant ORDER BY l.nth) AS rank
-				FROM (
-					SELECT l.endpoint_id, l.tenant, row_number() OVER () AS nth
-					FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
-						CROSS JOIN LATERAL (
-							SELECT endpoint_id, tenant FROM outhook_lanes l
-							WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
-								AND (_room > 0 OR l.endpoint_id = ANY (_named))
-							ORDER BY turn LIMIT _width FOR UPDATE SKIP LOCKED) l
-					LIMIT _max
-				) l
-			)
-			SELECT array_agg(c.endpoint_id ORDER BY c.rank, c.nth), sum(coalesce(u.room, _room)) INTO _lanes, _space
-			FROM chosen c LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = c.endpoint_id;
-			EXIT WHEN _width > 1 OR _lanes IS NULL OR _space >= _max;
-			_width := ceil(_max::numeric / _space);
-		END LOOP;
+		-- Choose lanes, as many as should do; if they do not, as many as may be
+		-- needed. The tenants take turns; of several, none gets more than a
+		-- quarter at once.
+		SELECT min(tenant), max(tenant) INTO _first, _last FROM outhook_lanes WHERE wake IS NULL;
+		EXIT WHEN _first IS NULL;
+		_limit := CASE WHEN _left = _max AND _limit IS NULL THEN least(_left, ceil(2.0 * _left / _share)) ELSE _left END;
+		WITH RECURSIVE after AS (
+			SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
+			UNION ALL
+			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant)
+			FROM after t WHERE t.tenant IS NOT NULL
+		), before AS (
+			SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant <= _after) AS tenant
+			UNION ALL
+			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= _after)
+			FROM before t WHERE t.tenant IS NOT NULL
+		), chosen AS (
+			SELECT l.endpoint_id, l.nth, row_number() OVER (PARTITION BY l.tenant ORDER BY l.nth) AS rank
+			FROM (
+				SELECT l.endpoint_id, l.tenant, row_number() OVER () AS nth
+				FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
+					CROSS JOIN LATERAL (
+						SELECT endpoint_id, tenant FROM outhook_lanes l
+						WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
+							AND (_room > 0 OR l.endpoint_id = ANY (_named))
+						ORDER BY turn LIMIT CASE WHEN _first = _last THEN _limit ELSE ceil(_limit / 4.0) END FOR UPDATE SKIP LOCKED) l
+				LIMIT _limit
+			) l
+		), filled AS (
+			SELECT c.*, least(coalesce(u.room, _room), _share) AS room, sum(least(coalesce(u.room, _room), _share)) OVER (ORDER BY c.rank, c.nth) AS space
+			FROM chosen c LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = c.endpoint_id
+		)
+		SELECT array_agg(endpoint_id ORDER BY rank, nth), count(*) FILTER (WHERE space - room < _left) INTO _lanes, _enough FROM filled;
 		EXIT WHEN _lanes IS NULL;
-		_share := ceil(2.0 * _max / cardinality(_lanes));
+		_alone := cardinality(_lanes) < _limit AND _first = _last; -- there are no others
+		_lanes := _lanes[1:_enough];
 
 		-- Take the oldest of each and see when there will be more. What is read
-		-- is what may be taken, and one; that is at most twice what is asked for,
-		-- shared out evenly.
-		RETURN QUERY
+		-- is what may be taken, and one.
 		WITH lanes AS MATERIALIZED (
-			SELECT o.n, l.endpoint_id, l.since, l.not_before, l.failing_since, e.id IS NULL OR e.disabled AS off,
+			SELECT o.n, l.endpoint_id, l.since, l.not_before, e.id IS NULL OR e.disabled AS off,
 				CASE
 					WHEN e.id IS NULL OR e.disabled OR l.not_before > _at THEN 0
 					WHEN l.not_before IS NOT NULL THEN 1
+					WHEN _alone THEN coalesce(u.room, _room)
 					ELSE least(coalesce(u.room, _room), _share)
 				END AS room
 			FROM unnest(_lanes) WITH ORDINALITY AS o (endpoint_id, n)
@@ -275,18 +285,18 @@ BEGIN
 			FROM lanes l CROSS JOIN LATERAL (
 				SELECT id, seq, next_attempt, size FROM outhook_pending d
 				WHERE d.head AND d.endpoint_id = l.endpoint_id AND d.next_attempt >= l.since
-				ORDER BY d.next_attempt, d.seq LIMIT l.room + 1) d
+				ORDER BY d.next_attempt, d.seq LIMIT least(l.room, _left) + 1) d
 			WHERE l.room > 0
 		), fitting AS (
 			SELECT f.id FROM (
 				SELECT id, row_number() OVER w AS nth, sum(size) OVER w AS bytes
 				FROM candidates WHERE k <= room AND next_attempt <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
-			) f WHERE f.nth <= _max AND (f.nth = 1 OR _bytes <= 0 OR f.bytes <= _bytes)
+			) f WHERE f.nth <= _left AND (f.nth = 1 AND _left = _max OR _bytes <= 0 OR _sum + f.bytes <= _bytes)
 		), locked AS MATERIALIZED (
 			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM fitting)) AND next_attempt <= _at FOR UPDATE SKIP LOCKED
 		), leased AS (
 			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true, expired = d.expired + d.leased::integer
-			WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.*
+			WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.id
 		), rest AS (
 			SELECT l.endpoint_id, l.off, l.room, l.not_before, l.since AS was, count(t.id) AS taken,
 				least(min(c.next_attempt) FILTER (WHERE t.id IS NULL), CASE WHEN count(t.id) > 0 THEN _until END, 'infinity') AS since
@@ -305,27 +315,37 @@ BEGIN
 				END
 			FROM rest r
 			WHERE m.endpoint_id = r.endpoint_id AND m.endpoint_id = ANY (_lanes) AND (r.taken > 0 OR r.room = 0 OR r.since > _at)
-		), numbered AS MATERIALIZED (
-			SELECT t.id, c.n, c.k, row_number() OVER (PARTITION BY c.n ORDER BY c.k) AS of_lane,
-				row_number() OVER (PARTITION BY t.event_id ORDER BY c.n, c.k) AS of_event
-			FROM leased t JOIN candidates c ON c.id = t.id
 		)
-		SELECT NULL::bigint, (b.n << 32) + b.k, t.id, t.origin, t.attempts, t.last_status, t.last_error,
-			t.first_attempt, t.next_attempt, t.created_at, t.updated_at, t.lease, t.expired,
-			t.event_id, t.event_type, t.event_tenant,
-			v.key, v.ordering_key, v.time, v.created_at, v.test, CASE WHEN b.of_event = 1 THEN v.data END, v.sum,
-			t.endpoint_id, t.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, l.failing_since,
-			CASE WHEN l.not_before IS NOT NULL THEN _until END, e.created_at, e.updated_at, e.rev,
-			CASE WHEN b.of_lane = 1 THEN e.config END
-		FROM numbered b JOIN leased t ON t.id = b.id JOIN lanes l ON l.n = b.n
-			CROSS JOIN LATERAL (SELECT * FROM outhook_events WHERE id = t.event_id OFFSET 0) v
-			CROSS JOIN LATERAL (SELECT * FROM outhook_endpoints WHERE id = t.endpoint_id OFFSET 0) e;
-		GET DIAGNOSTICS _taken = ROW_COUNT;
-		IF _taken > 0 THEN
-			RETURN;
+		SELECT array_agg(t.id ORDER BY c.n, c.k), sum(c.size) INTO _some, _size FROM leased t JOIN candidates c ON c.id = t.id;
+
+		IF _some IS NOT NULL THEN
+			_taken := _taken || _some;
+			_left := _left - cardinality(_some);
+			_sum := _sum + _size;
 		END IF;
-		_skip := _skip || _lanes; -- nothing was there: see to the others
+		-- What did not fit now will not fit afterwards.
+		EXIT WHEN _left = 0 OR _bytes > 0 AND _sum >= _bytes;
+		_skip := _skip || _lanes;
 	END LOOP;
+
+	IF _left < _max THEN
+		RETURN QUERY
+		SELECT NULL::bigint, t.n, t.id, d.origin, d.attempts, d.last_status, d.last_error,
+			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.lease, d.expired,
+			d.event_id, d.event_type, d.event_tenant,
+			v.key, v.ordering_key, v.time, v.created_at, v.test, CASE WHEN t.of_event = 1 THEN v.data END, v.sum,
+			d.endpoint_id, d.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, l.failing_since, l.not_before,
+			e.created_at, e.updated_at, e.rev, CASE WHEN t.of_endpoint = 1 THEN e.config END
+		FROM (
+			SELECT t.id, t.n, row_number() OVER (PARTITION BY d.event_id ORDER BY t.n) AS of_event, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY t.n) AS of_endpoint
+			FROM unnest(_taken) WITH ORDINALITY AS t (id, n) CROSS JOIN LATERAL (SELECT event_id, endpoint_id FROM outhook_pending WHERE id = t.id OFFSET 0) d
+		) t
+			CROSS JOIN LATERAL (SELECT * FROM outhook_pending WHERE id = t.id OFFSET 0) d
+			CROSS JOIN LATERAL (SELECT * FROM outhook_events WHERE id = d.event_id OFFSET 0) v
+			CROSS JOIN LATERAL (SELECT * FROM outhook_endpoints WHERE id = d.endpoint_id OFFSET 0) e
+			CROSS JOIN LATERAL (SELECT failing_since, not_before FROM outhook_lanes WHERE endpoint_id = d.endpoint_id OFFSET 0) l;
+		RETURN;
+	END IF;
 
 	-- Lanes that are awake and have room are in the hands of others, who may
 	-- leave something.

@@ -150,7 +150,5 @@ CREATE TRIGGER outhook_alarms_wake INSTEAD OF INSERT ON outhook_alarms BEGIN
 CREATE TRIGGER outhook_alarms_chain INSTEAD OF INSERT ON outhook_alarms WHEN new.chain IS NOT NULL BEGIN
 	UPDATE outhook_pending SET head = 1
 	WHERE seq = (SELECT min(seq) FROM outhook_pending WHERE endpoint_id = new.endpoint_id AND chain = new.chain) AND NOT head; END;
-CREATE TRIGGER outhook_pending_next AFTER DELETE ON outhook_pending WHEN old.head AND old.chain IS NOT NULL BEGIN
-	INSERT INTO outhook_alarms (due, endpoint_id, chain) VALUES (0, old.endpoint_id, old.chain); END;
 
 INSERT INTO outhook_schema (version) VALUES (1);

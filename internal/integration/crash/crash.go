@@ -4,6 +4,10 @@
 // receiver, which keeps a ledger of every request and survives. What the senders
 // have reported through their pipes, the receiver's ledger and the store's own
 // log must agree in the end; see [Proof].
+//
+// The kills are few, unless OUTHOOK_CRASHES says how many on each database:
+//
+//	OUTHOOK_CRASHES=200 go test -v -run Killed ./crash
 package crash
 
 import (

@@ -16,6 +16,8 @@ import (
 // Proof collects what the senders report and compares it in the end with the
 // receiver's ledger and the store's log.
 type Proof struct {
+	lease time.Duration // of all senders
+
 	mu        sync.Mutex
 	tried     map[EventID]bool
 	accepted  map[EventID]bool
@@ -26,9 +28,10 @@ type Proof struct {
 	failures  []string
 }
 
-// NewProof returns a Proof of nothing yet.
-func NewProof() *Proof {
+// NewProof returns a Proof of nothing yet, for senders that claim for so long.
+func NewProof(lease time.Duration) *Proof {
 	return &Proof{
+		lease: lease,
 		tried: make(map[EventID]bool), accepted: make(map[EventID]bool), delivered: make(map[string]time.Time), stale: make(map[string]bool),
 		killed: make(map[int]bool), hits: make(map[Point]int),
 	}
@@ -37,20 +40,17 @@ func NewProof() *Proof {
 // senderProcess is a Sender as its parent sees it.
 type senderProcess struct {
 	*process
-	running chan struct{} // closed when it says so
-	words   chan string   // of what else it says: idle, stale, delivered; lossy
-	killing chan Point    // where it is about to kill itself
+	words   chan string // some of what it says: idle, stale, delivered; lossy
+	killing chan Point  // where it is about to kill itself
 }
 
 // start starts a sender, which first publishes again what was tried before and
 // may or may not have been accepted.
 func (p *Proof) start(s Sender) (*senderProcess, error) {
-	sp := &senderProcess{running: make(chan struct{}), words: make(chan string, 1000), killing: make(chan Point, 1)}
+	sp := &senderProcess{words: make(chan string, 1000), killing: make(chan Point, 1)}
 	var err error
 	sp.process, err = start(program{Sender: &s}, func(words []string) {
 		switch words[0] {
-		case "running":
-			close(sp.running)
 		case "kill":
 			sp.killing <- Point(words[1])
 		case "idle", "stale", "delivered":
@@ -118,14 +118,16 @@ func (p *Proof) uncertain() (ids []EventID) {
 
 // Figures are what a Proof has counted.
 type Figures struct {
-	Accepted   int // events
-	Unaccepted int // events that are stored, though their sender was killed before it said so
-	Deliveries int
-	Requests   int
-	Retries    int // that followed on a failure
-	Repeated   int // requests that were repeated because their process was killed before it had settled them
-	MostAtKill int // of these, at one kill
-	Late       int // requests whose outcome came after their lease, and was refused
+	Accepted    int // events
+	Lost        int // accepted events that are not stored, or not delivered to all of their endpoints
+	Unaccepted  int // events that are stored, though their sender was killed before it said so
+	Deliveries  int
+	Requests    int
+	Retries     int // that followed on a failure
+	Repeated    int // requests that were repeated because their process was killed before it had settled them
+	MostAtKill  int // of these, at one kill
+	Late        int // requests whose outcome came, or would have come, after their lease
+	Unexplained int // requests that were repeated for no such reason
 }
 
 // check compares everything, when nothing is pending any more. The error joins
@@ -133,7 +135,7 @@ type Figures struct {
 func (p *Proof) check(ctx context.Context, db *sql.DB, store webhook.Store, receipts []Receipt) (f Figures, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var wrong faults
+	var wrong findings
 	for _, f := range p.failures {
 		wrong.add("%s", f)
 	}
@@ -171,13 +173,14 @@ func (p *Proof) check(ctx context.Context, db *sql.DB, store webhook.Store, rece
 	for _, n := range unsettled {
 		f.MostAtKill = max(f.MostAtKill, n)
 	}
+	f.Lost = p.lost(deliveries, receipts)
 	checkOrder(receipts, &wrong)
 	return f, wrong.error()
 }
 
 // checkEvents checks that what was accepted is in the store, nothing that was
 // rolled back is, and of a business transaction all or nothing.
-func (p *Proof) checkEvents(events, orders map[EventID]bool, wrong *faults) {
+func (p *Proof) checkEvents(events, orders map[EventID]bool, wrong *findings) {
 	for id := range p.accepted {
 		if !events[id] {
 			wrong.add("event %v was accepted and is lost", id)
@@ -204,7 +207,7 @@ func (p *Proof) checkEvents(events, orders map[EventID]bool, wrong *faults) {
 
 // checkFanOut checks that each event has one delivery for each of its endpoints,
 // and that it has been delivered.
-func checkFanOut(events map[EventID]bool, deliveries map[string]webhook.Delivery, wrong *faults) {
+func checkFanOut(events map[EventID]bool, deliveries map[string]webhook.Delivery, wrong *findings) {
 	byEvent := make(map[string][]string, len(events))
 	for id, d := range deliveries {
 		byEvent[d.EventID] = append(byEvent[d.EventID], d.EndpointID)
@@ -224,7 +227,7 @@ func checkFanOut(events map[EventID]bool, deliveries map[string]webhook.Delivery
 
 // checkLog checks that a delivery's log is sound, failures and then one success,
 // and that the receiver has answered so what was answered in time.
-func checkLog(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt, wrong *faults) {
+func checkLog(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt, wrong *findings) {
 	if len(receipts) == 0 {
 		wrong.add("delivery %s of event %s was never received", d.ID, d.EventID)
 	}
@@ -248,37 +251,59 @@ func checkLog(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt
 }
 
 // checkRepeats checks that each request that is not in the log was in flight, or
-// its outcome unsettled, when its process was killed. A claim is taken over only
-// after its lease, so if the same process has sent the delivery again, that is no
-// explanation: only that the outcome came after the lease is.
-func (p *Proof) checkRepeats(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt, unsettled map[int]int, f *Figures, wrong *faults) {
+// its outcome unsettled, when its process was killed. If the same process has sent
+// the delivery again, that is no explanation: only that it was too slow is, so
+// that its lease ran out.
+func (p *Proof) checkRepeats(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt, unsettled map[int]int, f *Figures, wrong *findings) {
 	f.Retries += max(0, len(attempts)-1)
 	reported, settled := p.delivered[d.ID]
-	last := make(map[int]int) // by generation
 	for n, r := range receipts {
-		last[r.Generation] = n
-	}
-	for n, r := range receipts {
+		again := slices.IndexFunc(receipts[n+1:], func(later Receipt) bool { return later.Generation == r.Generation })
 		if settled && !p.stale[d.ID] && time.UnixMicro(r.Started).After(reported) {
 			wrong.add("delivery %s was sent by generation %d, after it had been settled", d.ID, r.Generation)
 		}
 		switch {
 		case slices.ContainsFunc(attempts, func(a webhook.Attempt) bool { return a.StartedAt.UnixMicro() == r.Started }):
-		case p.killed[r.Generation] && last[r.Generation] == n:
+		case p.killed[r.Generation] && again < 0:
 			f.Repeated++
 			unsettled[r.Generation]++
-		case p.stale[d.ID]:
+		case p.stale[d.ID], p.killed[r.Generation] && receipts[n+1+again].Started-r.Started > p.lease.Microseconds()/2:
 			f.Late++
 		default:
+			f.Unexplained++
 			wrong.add("delivery %s of event %s was sent by generation %d at %v, which no log and no kill explains",
 				d.ID, d.EventID, r.Generation, time.UnixMicro(r.Started).UTC())
 		}
 	}
 }
 
+// lost counts the accepted events that are not both logged as delivered at and
+// received by all of their endpoints.
+func (p *Proof) lost(deliveries map[string]webhook.Delivery, receipts []Receipt) (n int) {
+	type target struct{ event, endpoint string }
+	logged, received := make(map[target]bool), make(map[target]bool)
+	for _, d := range deliveries {
+		if d.State == webhook.StateDelivered {
+			logged[target{d.EventID, d.EndpointID}] = true
+		}
+	}
+	for _, r := range receipts {
+		received[target{r.Event, r.Endpoint}] = true
+	}
+	for id := range p.accepted {
+		if slices.ContainsFunc(endpointsOf(id), func(endpoint string) bool {
+			t := target{id.String(), endpoint}
+			return !logged[t] || !received[t]
+		}) {
+			n++
+		}
+	}
+	return n
+}
+
 // checkOrder checks that the ordered endpoint has received the events of each
 // publisher in their order, repeated ones aside.
-func checkOrder(receipts []Receipt, wrong *faults) {
+func checkOrder(receipts []Receipt, wrong *findings) {
 	latest := make(map[string]int) // by ordering key
 	seen := make(map[string]bool)
 	for _, r := range receipts {
@@ -298,7 +323,7 @@ func checkOrder(receipts []Receipt, wrong *faults) {
 	}
 }
 
-func eventsOf(ctx context.Context, store webhook.Log, wrong *faults) (map[EventID]bool, error) {
+func eventsOf(ctx context.Context, store webhook.Log, wrong *findings) (map[EventID]bool, error) {
 	events := make(map[EventID]bool)
 	for f := (webhook.EventFilter{Scope: webhook.Scope{All: true}, Limit: pageSize}); ; {
 		page, err := store.ListEvents(ctx, f)
@@ -336,7 +361,7 @@ func deliveriesOf(ctx context.Context, store webhook.Log) (map[string]webhook.De
 
 const pageSize = 1000
 
-func ordersOf(ctx context.Context, db *sql.DB, wrong *faults) (map[EventID]bool, error) {
+func ordersOf(ctx context.Context, db *sql.DB, wrong *findings) (map[EventID]bool, error) {
 	rows, err := db.QueryContext(ctx, "SELECT id FROM orders")
 	if err != nil {
 		return nil, err
@@ -357,23 +382,23 @@ func ordersOf(ctx context.Context, db *sql.DB, wrong *faults) (map[EventID]bool,
 	return orders, rows.Err()
 }
 
-// faults are what is wrong.
-type faults struct {
+// findings are what is wrong.
+type findings struct {
 	errs []error
 	more int
 }
 
-const maxFaults = 20
+const maxFindings = 20
 
-func (f *faults) add(format string, args ...any) {
-	if len(f.errs) == maxFaults {
+func (f *findings) add(format string, args ...any) {
+	if len(f.errs) == maxFindings {
 		f.more++
 		return
 	}
 	f.errs = append(f.errs, fmt.Errorf(format, args...))
 }
 
-func (f *faults) error() error {
+func (f *findings) error() error {
 	if f.more > 0 {
 		f.errs = append(f.errs, fmt.Errorf("and %d more", f.more))
 	}

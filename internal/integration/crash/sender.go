@@ -28,7 +28,6 @@ import (
 //
 // and writes:
 //
-//	running
 //	try <event>          before it is published
 //	accepted <event>     after that
 //	delivered <delivery> the outcome is in the store
@@ -86,7 +85,6 @@ func (s *Sender) run() error {
 	var work sync.WaitGroup
 	var failed error
 	work.Go(func() { failed = d.Run(k.tracing(ctx)) })
-	report("running")
 	for _, id := range uncertain {
 		p.publish(ctx, id)
 	}

@@ -17,6 +17,7 @@ import (
 // answers that it has got as well as the timeouts.
 func TestLateOutcomesOfAStalledProcessAreRefused(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, database Database) {
+		t.Parallel()
 		r := &holder{receipts: make(chan Receipt, 100), stalled: make(chan struct{}), other: make(chan struct{})}
 		server := httptest.NewServer(r)
 		t.Cleanup(server.Close)
@@ -25,7 +26,7 @@ func TestLateOutcomesOfAStalledProcessAreRefused(t *testing.T) {
 		setUp(t, database, server.URL)
 		publish(t, database, event)
 
-		w := &world{database: database, proof: NewProof()}
+		w := &world{database: database, proof: NewProof(6 * time.Second)}
 		s := Sender{Database: database, Lease: 6 * time.Second, Timeout: 5 * time.Second, Concurrency: 4 * n}
 		s.Poll = time.Hour // so that it is in no transaction when it is stopped
 		stalled := w.start(t, s)
@@ -91,7 +92,7 @@ func TestNothingIsLostWhenProcessesStallUnderLoad(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, database Database) {
 		const stalls = 4
 		w := newWorld(t, database)
-		s := Sender{Database: database, Publishers: 2, Lease: 1500 * time.Millisecond, Timeout: time.Second, Concurrency: concurrency}
+		s := Sender{Database: database, Publishers: 2, Lease: lease, Timeout: timeout, Concurrency: concurrency}
 		var both [2]*senderProcess
 		for n := range both {
 			s.Generation = n
@@ -103,7 +104,7 @@ func TestNothingIsLostWhenProcessesStallUnderLoad(t *testing.T) {
 			awaitWord(t, stalled, "delivered", 10)
 			stalled.signal(syscall.SIGSTOP)
 			select {
-			case <-time.After(s.Lease + 500*time.Millisecond):
+			case <-time.After(lease + lease/3):
 			case <-other.ended:
 			}
 			stalled.signal(syscall.SIGCONT)
@@ -113,9 +114,9 @@ func TestNothingIsLostWhenProcessesStallUnderLoad(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		w.drain(t, len(both))
+		w.drain(t, s)
 		figures := w.check(t)
-		t.Logf("%d stalls: 0 accepted events lost: %+v", stalls, figures)
+		t.Logf("%d stalls: %+v", stalls, figures)
 	})
 }
 

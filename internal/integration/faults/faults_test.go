@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/integration/crash/hookdb"
 	"github.com/outhook/webhook/internal/integration/pg"
 	"github.com/outhook/webhook/sqlstore"
@@ -25,9 +25,11 @@ func TestPostgreSQLMayRestartUnderLoad(t *testing.T) {
 	if testing.Short() {
 		restarts = 2
 	}
-	pg.ForTest(t) // skips where there is none
-	server, err := pg.Start(t.Context(), pg.Options{})
-	if err != nil {
+	server, err := pg.Start(t.Context(), pg.Options{}) // for itself alone
+	switch {
+	case errors.Is(err, pg.ErrMissing) && os.Getenv("OUTHOOK_REQUIRE") == "":
+		t.Skip(err)
+	case err != nil:
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -66,7 +68,7 @@ func TestConnectionsMayBeCutUnderLoad(t *testing.T) {
 	}
 	s.awaitDelivered(t, 20)
 	load.stop()
-	s.check(t, cuts)
+	s.check(t, 2*cuts) // one session may come to its end a little later than the others
 }
 
 // The application holds the only connection in a transaction, in which it
@@ -87,11 +89,8 @@ func TestThePoolMayBeExhausted(t *testing.T) {
 				t.Fatal(err)
 			}
 			waiting, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			refused := s.newID()
-			if _, err := s.d.Publish(waiting, event(refused)); !errors.Is(err, context.DeadlineExceeded) {
+			if err := s.publish(waiting, s.newID()); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("publishing without a connection: %v, want the context's error", err)
-			} else if !errors.Is(err, webhook.ErrUncertain) {
-				s.refuse(refused)
 			}
 			cancel()
 			if err := tx.Commit(); err != nil {
@@ -149,7 +148,7 @@ func TestAFullSQLiteDatabaseIsRiddenOut(t *testing.T) {
 		s.awaitDelivered(t, 20)
 		pragma(t, db, "PRAGMA max_page_count = 1") // what it has already
 		s.awaitFailure(t)
-		s.awaitRefusal(t)
+		s.publishUntilRefused(t)
 		pragma(t, db, "PRAGMA max_page_count = 1000000")
 	}
 	s.awaitDelivered(t, 20)

@@ -85,13 +85,13 @@ type conn struct {
 	aborted bool // which can only be rolled back
 }
 
-// aborted is the SQLSTATE in_failed_sql_transaction.
-const aborted = "25P02"
+// inFailedTransaction is the SQLSTATE of that name.
+const inFailedTransaction = "25P02"
 
 // before calls the hook before a statement.
 func (c *conn) before(ctx context.Context, query string) (executed func() error, err error) {
 	if c.aborted && !isRollback(query) {
-		return nil, &Failure{aborted}
+		return nil, &Failure{inFailedTransaction}
 	}
 	executed, err = c.hook(ctx, query)
 	c.aborted = (c.aborted || err != nil && c.within) && !isRollback(query)
