@@ -483,6 +483,7 @@ type job struct {
 	Claimed
 	target *target
 	pass   gate.Pass
+	until  time.Time // the lease's end, by this process's clock
 }
 
 // settled is a settlement on its way to the store.
@@ -529,12 +530,13 @@ func (r *run) dispatch(ctx context.Context) {
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
+		until := time.Now().Add(r.config.Lease)
 		claimed, next, err := r.store.Claim(r.claiming, request)
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0
 			if len(claimed) > 0 {
-				cut := r.start(claimed, room, ctx.Err() != nil)
+				cut := r.start(claimed, until, room, ctx.Err() != nil)
 				busy = cut || len(claimed) == request.Max
 				continue
 			}
@@ -597,12 +599,12 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 
 // start gives each claimed delivery to the crew, and gives back what the gate
 // does not let in. It reports whether an endpoint filled its room.
-func (r *run) start(claimed []Claimed, room map[string]int, stopping bool) (cut bool) {
+func (r *run) start(claimed []Claimed, until time.Time, room map[string]int, stopping bool) (cut bool) {
 	now := time.Now()
 	r.claims++
 	for n := range claimed {
 		// Each is a copy, so that one that hangs does not keep the batch alive.
-		j := &job{Claimed: claimed[n]}
+		j := &job{Claimed: claimed[n], until: until}
 		if stopping {
 			r.giveBack(&j.Claimed, 0)
 			continue
@@ -693,6 +695,10 @@ func (r *run) deliver(j *job) {
 		r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
+	if time.Now().After(j.until) { // the process was stopped: another has it, or will
+		r.giveBack(&j.Claimed, 0)
+		return
+	}
 	result := r.attempt(r.sending, j.target, &j.Claimed)
 	r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, result))
 }
@@ -705,6 +711,7 @@ func (r *run) settle(items []settled, more bool) {
 	for n := range items {
 		settlements[n] = items[n].Settlement
 	}
+	answers := false // the store did, just before it did not take the outcome
 	for failures := 0; ; {
 		stale, err := r.store.Settle(r.storing, settlements)
 		r.report(r.storing, "settle", err)
@@ -730,7 +737,7 @@ func (r *run) settle(items []settled, more bool) {
 			r.settle(items[half:], more)
 			return
 		}
-		if a := settlements[0].Attempt; failures >= 5 && a != nil {
+		if a := settlements[0].Attempt; failures >= 5 && a != nil && answers {
 			bare := *a
 			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
 			bare.Truncated = true
@@ -743,7 +750,15 @@ func (r *run) settle(items []settled, more bool) {
 			r.aside = append(r.aside, settled{settlements[0], items[0].claimed})
 			return
 		}
+		answers = r.answers(items[0].claimed)
 	}
+}
+
+// answers reports whether the store works otherwise, so that it is the record
+// that it does not take.
+func (r *run) answers(c *Claimed) bool {
+	_, err := r.store.GetDelivery(r.storing, c.Delivery.ID)
+	return err == nil || errors.Is(err, ErrNotFound)
 }
 
 // settleAside tries the outcomes once more that were set aside for others to go

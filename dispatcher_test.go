@@ -1512,6 +1512,66 @@ func TestALongOutageRepeatsAndLosesNothing(t *testing.T) {
 	})
 }
 
+// down is a store that cannot be reached until then.
+type down struct {
+	Store
+	until time.Time
+}
+
+func (s *down) Settle(ctx context.Context, ss []Settlement) ([]string, error) {
+	if time.Now().Before(s.until) {
+		return nil, errors.New("the network is down")
+	}
+	return s.Store.Settle(ctx, ss)
+}
+
+func (s *down) GetDelivery(ctx context.Context, id string) (Delivery, error) {
+	if time.Now().Before(s.until) {
+		return Delivery{}, errors.New("the network is down")
+	}
+	return s.Store.GetDelivery(ctx, id)
+}
+
+func TestAnOutageSpoilsNoRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := newReceiver(t, status(500))
+		config := testConfig(receiver)
+		config.Lease = time.Hour
+		config.Profile.Retry = Schedule()
+		d := newDispatcher(t, &down{Store: NewMemoryStore(), until: time.Now().Add(10 * time.Minute)}, config)
+		register(t, d.View, Endpoint{})
+		start(t, d)
+		event := publish(t, d, Event{}).EventID
+		time.Sleep(20 * time.Minute)
+		logged := attempts(t, d, event)
+		if len(logged) != 1 || logged[0].RequestHeaders.Get("Webhook-Id") != event || logged[0].StatusCode != 500 || logged[0].Error == "" {
+			t.Errorf("logged after the outage: %+v", logged)
+		}
+	})
+}
+
+func TestWhatWasHeldBeyondItsLeaseIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := newReceiver(t, nil)
+		config := testConfig(receiver)
+		stalls := 1
+		store := &testStore{Store: NewMemoryStore(), claimed: func(batch []Claimed) {
+			if len(batch) > 0 && stalls > 0 { // the process is stopped
+				stalls--
+				time.Sleep(10 * time.Minute)
+			}
+		}}
+		d := newDispatcher(t, store, config)
+		register(t, d.View, Endpoint{})
+		start(t, d)
+		event := publish(t, d, Event{}).EventID
+		time.Sleep(20 * time.Minute)
+		if got := delivery(t, d, event); got.State != StateDelivered || got.Attempts != 1 || len(receiver.all()) != 1 {
+			t.Errorf("the delivery is %s after %d attempts and %d requests, want delivered after one", got.State, got.Attempts, len(receiver.all()))
+		}
+	})
+}
+
 func TestRunTellsOfOutcomesThatCouldNotBeStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &testStore{Store: NewMemoryStore(), settle: func([]Settlement) error { return errors.New("gone") }}

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"time"
@@ -210,22 +211,29 @@ func (s *Store) eraseWhere(ctx context.Context, q Querier, condition string, lis
 	if err != nil {
 		return err
 	}
-	// What waited for one of these in its chain need not any more.
-	if _, err := s.exec(ctx, q, `INSERT INTO outhook_alarms (due, endpoint_id, chain)
-		SELECT DISTINCT $2::timestamptz, endpoint_id, chain FROM outhook_pending WHERE chain IS NOT NULL AND `+condition, list, s.dialect.stamp(now)); err != nil {
-		return err
-	}
-	for _, table := range []string{"outhook_pending", "outhook_finished"} {
+	type chain struct{ endpointID, key string }
+	chains := make(map[chain]bool)
+	for _, from := range [][2]string{{"outhook_pending", "chain"}, {"outhook_finished", "NULL::text"}} {
 		var ids []string
-		if err := s.query(ctx, q, "DELETE FROM "+table+" WHERE "+condition+" RETURNING id::text", []any{list}, func(rows Rows) error {
-			var id string
-			err := rows.Scan(&id)
+		if err := s.query(ctx, q, "DELETE FROM "+from[0]+" WHERE "+condition+" RETURNING id::text, endpoint_id, "+from[1], []any{list}, func(rows Rows) error {
+			var id, endpointID string
+			var key sql.NullString
+			err := rows.Scan(&id, &endpointID, &key)
 			ids = append(ids, id)
+			if key.Valid {
+				chains[chain{endpointID, key.String}] = true
+			}
 			return err
 		}); err != nil {
 			return err
 		}
 		if err := s.forgetAttempts(ctx, q, ids); err != nil {
+			return err
+		}
+	}
+	// What waited for one of these in its chain need not any more.
+	for c := range chains {
+		if _, err := s.exec(ctx, q, "INSERT INTO outhook_alarms (due, endpoint_id, chain) VALUES ($1, $2, $3)", s.dialect.stamp(now), c.endpointID, c.key); err != nil {
 			return err
 		}
 	}

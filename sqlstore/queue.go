@@ -10,10 +10,24 @@ import (
 
 // Claim implements [webhook.Queue].
 func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (batch []webhook.Claimed, next time.Duration, err error) {
+	if d, ok := s.dialect.(sqlite); ok && s.transaction(ctx) == nil && s.idle.Load() {
+		idle := false
+		err = s.read(ctx, func(q Querier) (err error) {
+			next, idle, err = d.idle(ctx, s, q, r)
+			return err
+		})
+		if err != nil {
+			return nil, 0, fmt.Errorf("claim: %w", err)
+		}
+		if idle {
+			return nil, next, nil
+		}
+	}
 	err = s.statement(ctx, func(q Querier) (err error) {
 		batch, next, err = s.dialect.claim(ctx, s, q, r)
 		return err
 	})
+	s.idle.Store(len(batch) == 0)
 	if err != nil {
 		return nil, 0, fmt.Errorf("claim: %w", err)
 	}

@@ -138,6 +138,7 @@ type Store struct {
 	seen    arrival          // up to where Purge has looked for events without deliveries
 	patient chan struct{}    // held by the call that waits for an open transaction
 	writer  chan struct{}    // SQLite: held by who writes
+	idle    atomic.Bool      // SQLite: the last claim found nothing
 }
 
 // dialect is what differs between the databases.

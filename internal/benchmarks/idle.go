@@ -16,9 +16,9 @@ import (
 	"github.com/outhook/webhook/sqlstore"
 )
 
-// pauses are how long after the last delivery, and so after the last poll, an
+// pauses are how long after the last delivery, which a poll follows at once, an
 // idle Dispatcher is given the next event by another process.
-var pauses = []time.Duration{0, 250 * time.Millisecond, 500 * time.Millisecond, 750 * time.Millisecond}
+var pauses = []time.Duration{20 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, 750 * time.Millisecond}
 
 // idle measures how often a Dispatcher that has nothing to do asks its database,
 // and how soon it delivers what another process has published.

@@ -146,9 +146,11 @@ func TestAFullSQLiteDatabaseIsRiddenOut(t *testing.T) {
 	const rounds = 3
 	for range rounds {
 		s.awaitDelivered(t, 20)
+		answer := s.hold(t, 8)
 		pragma(t, db, "PRAGMA max_page_count = 1") // what it has already
-		s.awaitFailure(t)
 		s.publishUntilRefused(t)
+		answer() // so that outcomes are to be stored where there is no room
+		s.awaitFailure(t)
 		pragma(t, db, "PRAGMA max_page_count = 1000000")
 	}
 	s.awaitDelivered(t, 20)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -46,6 +47,8 @@ type site struct {
 	notices   []webhook.Notice           // StoreFailed and StoreRecovered
 	delivered int                        // DeliveryDelivered notices
 	spoiled   int                        // attempts whose record is not whole
+	answer    chan struct{}              // unless nil, what requests wait for
+	waiting   int                        // requests, since hold
 	changed   chan struct{}              // closed and replaced at every change
 }
 
@@ -115,6 +118,13 @@ func newSite(t *testing.T, db *sql.DB, dialect sqlstore.Dialect) *site {
 
 // receive is the handler of all receivers.
 func (s *site) receive(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // else the server would not see it when the client goes
+	if answer := s.arrive(); answer != nil {
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
+	}
 	id, endpoint := r.Header.Get("Webhook-Id"), strings.TrimPrefix(r.URL.Path, "/")
 	defer s.change()()
 	if s.received[id] == nil {
@@ -124,6 +134,30 @@ func (s *site) receive(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
 	s.received[id][endpoint] = true
+}
+
+// arrive counts a request, and returns what it must wait for, if it must.
+func (s *site) arrive() (answer <-chan struct{}) {
+	defer s.change()()
+	s.waiting++
+	return s.answer
+}
+
+// hold keeps requests waiting for their answer, and returns when so many are; they
+// wait until the function that it returns is called.
+func (s *site) hold(t *testing.T, n int) (answer func()) {
+	t.Helper()
+	c := make(chan struct{})
+	s.mu.Lock()
+	s.answer, s.waiting = c, 0
+	s.mu.Unlock()
+	s.await(t, "requests", func() bool { return s.waiting >= n })
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(c)
+		s.answer = nil
+	}
 }
 
 // observe is the Observer.
