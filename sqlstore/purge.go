@@ -20,8 +20,10 @@ func (s *Store) Purge(ctx context.Context, age time.Duration, limit int) (remove
 		}
 		before := s.dialect.stamp(now.Add(-age))
 		var deliveries, events []string
+		// What finished before was created before. That is an index less for every
+		// delivery to maintain.
 		err = s.query(ctx, q, `DELETE FROM outhook_finished WHERE id IN (
-				SELECT id FROM outhook_finished WHERE updated_at < $1 ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+				SELECT id FROM outhook_finished WHERE created_at < $1 AND updated_at < $1 ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 			RETURNING id::text, event_id`, []any{before, limit}, func(rows Rows) error {
 			var id, event string
 			err := rows.Scan(&id, &event)

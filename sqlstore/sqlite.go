@@ -6,12 +6,14 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"maps"
 	"math"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,11 +25,12 @@ import (
 // modernc.org/sqlite and ncruces/go-sqlite3, with what the store needs of a
 // connection: WAL, so that readers and the writer do not wait for each other;
 // synchronous=FULL, so that what is committed survives a power cut; a busy
-// timeout of 10 s, so that processes wait for each other; and transactions that
-// take the write lock when they begin, so that they need not fail later.
+// timeout of 10 s, so that processes wait for each other; up to 32 MiB of cache;
+// and transactions that take the write lock when they begin, so that they need
+// not fail later.
 func SQLiteDSN(path string) string {
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-32768)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	return u.String()
@@ -89,16 +92,59 @@ func jsonList(values []string) string {
 	return string(b)
 }
 
+// change is what a caller wants to do in a transaction.
+type change struct {
+	f     func(Querier) error
+	err   error
+	taken atomic.Bool   // by the transaction, or by the caller who gave up
+	done  chan struct{} // closed when f is committed or has failed
+}
+
 // exclusively runs f in a transaction that has the write lock from its
-// beginning. Within the process, writers queue for it; a driver would make them
-// poll.
+// beginning. What several want to do meanwhile shares the next one, since
+// nothing costs as much as a commit. Within the process, writers queue; a driver
+// would make them poll. f is repeated if another's f has failed.
 func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
-	select {
-	case s.writer <- struct{}{}:
-		defer func() { <-s.writer }()
-	case <-ctx.Done():
-		return ctx.Err()
+	c := &change{f: f, done: make(chan struct{})}
+	if err := s.changes.Add(ctx, c, 0); err != nil {
+		return err
 	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if c.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		<-c.done // it is short, and its outcome would be unknown
+	}
+	return c.err
+}
+
+// commitChanges runs what is to be done in one transaction, or if that fails, in
+// one each.
+func (s *Store) commitChanges(changes []*change) {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c *change) bool { return !c.taken.CompareAndSwap(false, true) })
+	all := func(q Querier) error {
+		for _, c := range changes {
+			if err := c.f(q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := s.commit(all)
+	for _, c := range changes {
+		if c.err = err; err != nil && len(changes) > 1 && !errors.Is(err, webhook.ErrUncertain) {
+			c.err = s.commit(c.f)
+		}
+		close(c.done)
+	}
+}
+
+// commit runs f in a transaction.
+func (s *Store) commit(f func(Querier) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	prepared := s.dialect.(sqlite)
 	prepared.prepare(ctx, s)
 	conn, err := s.connect(ctx)
@@ -106,25 +152,16 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 		return err
 	}
 	defer conn.Close()
-	// The end of ctx ends the wait for the lock, but not the transaction, which
-	// is short, nor its commit, whose outcome would be unknown.
-	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stop := context.AfterFunc(ctx, cancel)
-	defer stop()
-	tx, err := conn.BeginTx(lasting, nil)
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
 	t := &sqliteTx{Tx: tx, prepared: prepared, ready: make(sqlite, len(prepared))}
-	if lock := t.statement(lasting, s.named(sqliteLock)); lock != nil {
-		if _, err := lock.ExecContext(lasting); err != nil {
+	if lock := t.statement(ctx, s.named(sqliteLock)); lock != nil {
+		if _, err := lock.ExecContext(ctx); err != nil {
 			return err
 		}
-	}
-	if !stop() {
-		return ctx.Err()
 	}
 	if err := f(t); err != nil {
 		return err
@@ -635,6 +672,9 @@ func (c *sqliteClaim) next(ctx context.Context) (next time.Duration, idle bool, 
 // for more and more lanes at a time.
 func (c *sqliteClaim) take(ctx context.Context) error {
 	per := max(c.request.PerEndpoint, 1)
+	if len(c.request.Room) > 0 {
+		per = max(per, 8) // those that are known have more room, mostly
+	}
 	width, wanted := 1, (c.request.Max+per-1)/per
 	for !c.full {
 		lanes, err := c.choose(ctx, width, wanted)

@@ -128,6 +128,7 @@ type Store struct {
 	prefix  string
 	invalid error // in how New was called
 	groups  *batch.Batcher[*call]
+	changes *batch.Batcher[*change] // SQLite's
 	// isolated says that the database's default isolation is not READ COMMITTED.
 	isolated atomic.Bool
 
@@ -137,7 +138,6 @@ type Store struct {
 	held    map[identity]int // what may wait for others, and how many calls do
 	seen    arrival          // up to where Purge has looked for events without deliveries
 	patient chan struct{}    // held by the call that waits for an open transaction
-	writer  chan struct{}    // SQLite: held by who writes
 	idle    atomic.Bool      // SQLite: the last claim found nothing
 }
 
@@ -174,7 +174,7 @@ type dialect interface {
 // unknown dialect or an impossible prefix is [webhook.ErrInvalid] from every
 // method.
 func New(db *sql.DB, d Dialect, options ...Option) *Store {
-	s := &Store{db: db, prefix: defaultPrefix, held: make(map[identity]int), seen: arrival{created: time.Unix(0, 0)}, patient: make(chan struct{}, 1), writer: make(chan struct{}, 1)}
+	s := &Store{db: db, prefix: defaultPrefix, held: make(map[identity]int), seen: arrival{created: time.Unix(0, 0)}, patient: make(chan struct{}, 1)}
 	for _, o := range options {
 		o(s)
 	}
@@ -193,6 +193,7 @@ func New(db *sql.DB, d Dialect, options ...Option) *Store {
 		s.invalid = fmt.Errorf("sqlstore: %w: table prefix %q", webhook.ErrInvalid, s.prefix)
 	}
 	s.groups = batch.New(batch.Options{Items: maxGroup, Bytes: maxGroupBytes, Queue: 4 * maxGroup}, s.commitGroup)
+	s.changes = batch.New(batch.Options{Items: 64}, s.commitChanges)
 	return s
 }
 

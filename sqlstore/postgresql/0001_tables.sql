@@ -107,7 +107,6 @@ CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, create
 CREATE INDEX outhook_ix_finished_tenant ON outhook_finished (tenant, created_at, seq);
 CREATE INDEX outhook_ix_finished_created ON outhook_finished (created_at, seq);
 CREATE INDEX outhook_ix_finished_event ON outhook_finished (event_id);
-CREATE INDEX outhook_ix_finished_purge ON outhook_finished (updated_at);
 
 CREATE TABLE outhook_attempts (
 	delivery_id      uuid NOT NULL,

@@ -105,7 +105,6 @@ CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, create
 CREATE INDEX outhook_ix_finished_tenant ON outhook_finished (tenant, created_at);
 CREATE INDEX outhook_ix_finished_created ON outhook_finished (created_at);
 CREATE INDEX outhook_ix_finished_event ON outhook_finished (event_id);
-CREATE INDEX outhook_ix_finished_purge ON outhook_finished (updated_at);
 
 CREATE TABLE outhook_attempts (
 	seq              INTEGER PRIMARY KEY,
