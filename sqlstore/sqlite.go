@@ -386,6 +386,7 @@ func (sqlite) enqueue(ctx context.Context, s *Store, q Querier, calls []*call, _
 
 // call stores the publications of a call, unless one of them is a conflict.
 func (e *sqliteEnqueue) call(ctx context.Context, c *call) error {
+	c.err = nil // of a transaction that is repeated
 	fresh := make([]int, 0, len(c.ps))
 	for n := range c.ps {
 		id, status, err := e.store(ctx, &c.ps[n])
