@@ -109,7 +109,7 @@ type Config struct {
 	Observer Observer
 	// PollInterval is how often the store is asked for due deliveries when
 	// nothing else, such as a Publish in this process, says that there are any.
-	// Defaults to 1s.
+	// Defaults to 800ms.
 	PollInterval time.Duration
 	// Lease is how long a delivery is claimed for: if the process dies, another
 	// takes it over after that. It must exceed the longest Profile.Timeout.
@@ -202,7 +202,7 @@ func (c *Config) fill() {
 	setDefault(&c.Concurrency, 256)
 	setDefault(&c.EndpointConcurrency, max(1, min(16, c.Concurrency)))
 	setDefault(&c.AutoDisable, 5*24*time.Hour)
-	setDefault(&c.PollInterval, time.Second)
+	setDefault(&c.PollInterval, 800*time.Millisecond)
 	setDefault(&c.Lease, c.longestTimeout()+30*time.Second)
 	setDefault(&c.DrainTimeout, 20*time.Second)
 	if c.Logger == nil {

@@ -138,7 +138,7 @@ func TestConfigHasDefaults(t *testing.T) {
 		{"Concurrency", c.Concurrency, 256},
 		{"EndpointConcurrency", c.EndpointConcurrency, 16},
 		{"AutoDisable", c.AutoDisable, 5 * 24 * time.Hour},
-		{"PollInterval", c.PollInterval, time.Second},
+		{"PollInterval", c.PollInterval, 800 * time.Millisecond},
 		{"Lease", c.Lease, 45 * time.Second},
 		{"DrainTimeout", c.DrainTimeout, 20 * time.Second},
 		{"Logger", c.Logger != nil, true},

@@ -96,7 +96,7 @@ func jsonList(values []string) string {
 type change struct {
 	f     func(Querier) error
 	err   error
-	taken atomic.Bool   // by the transaction, or by the caller who gave up
+	taken atomic.Bool   // by a transaction that has begun, or by the caller who gave up
 	done  chan struct{} // closed when f is committed or has failed
 }
 
@@ -120,21 +120,23 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 	return c.err
 }
 
-// commitChanges runs what is to be done in one transaction, or if that fails, in
-// one each.
+// commitChanges runs what is to be done in one transaction, or if a part of it
+// fails, in one each.
 func (s *Store) commitChanges(changes []*change) {
-	changes = slices.DeleteFunc(slices.Clone(changes), func(c *change) bool { return !c.taken.CompareAndSwap(false, true) })
-	all := func(q Querier) error {
+	changes = slices.Clone(changes)
+	begun := false
+	err := s.commit(func(q Querier) error {
+		begun = true
+		changes = slices.DeleteFunc(changes, func(c *change) bool { return !c.taken.CompareAndSwap(false, true) })
 		for _, c := range changes {
 			if err := c.f(q); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	err := s.commit(all)
+	})
 	for _, c := range changes {
-		if c.err = err; err != nil && len(changes) > 1 && !errors.Is(err, webhook.ErrUncertain) {
+		if c.err = err; err != nil && begun && len(changes) > 1 && !errors.Is(err, webhook.ErrUncertain) {
 			c.err = s.commit(c.f)
 		}
 		close(c.done)
@@ -226,7 +228,7 @@ func (d sqlite) prepare(ctx context.Context, s *Store) {
 // sqliteStatements are the statements of the queue.
 var sqliteStatements = []string{
 	sqliteLock, sqliteRing, sqlitePromote, sqliteInsertEvent, sqliteMatch, sqliteInsertDelivery,
-	sqliteWake, sqliteChoose, sqliteDue, sqliteLease, sqliteMove, sqliteNext,
+	sqliteWake, sqliteChoose, sqliteDue, sqliteLease, sqliteTaken, sqliteMove, sqliteNext,
 	sqliteHeld, sqliteLog, sqliteFinish, sqliteRemove, sqliteRetry, sqliteHealth,
 }
 
@@ -536,8 +538,9 @@ const (
 	sqliteWake = `UPDATE outhook_lanes SET wake = NULL,
 			turn = 1 + coalesce((SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = outhook_lanes.tenant), 0)
 		WHERE wake <= ?1`
-	// The tenants are found one by one, each by a step in the index, from the
-	// one after ?4 on and round to it.
+	// Lanes that are awake, about ?5 in all and as many of each tenant, the
+	// tenants in turn. These are found one by one, each by a step in the index,
+	// from the one after ?4 on and round to it.
 	sqliteChoose = `WITH RECURSIVE later (tenant) AS (
 			SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > ?4
 			UNION ALL
@@ -547,23 +550,26 @@ const (
 			UNION ALL
 			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= ?4)
 			FROM earlier t WHERE t.tenant IS NOT NULL
+		), tenants AS MATERIALIZED (
+			SELECT tenant FROM (SELECT tenant FROM later UNION ALL SELECT tenant FROM earlier) t
+			WHERE EXISTS (SELECT 1 FROM outhook_lanes WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `)
+			LIMIT ?5 + 0
 		)
 		SELECT ` + endpointColumns + `, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant)
-		FROM (SELECT tenant FROM later UNION ALL SELECT tenant FROM earlier) t
-			CROSS JOIN outhook_lanes l CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
+		FROM tenants t CROSS JOIN outhook_lanes l CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
 		WHERE l.endpoint_id IN (
 			SELECT endpoint_id FROM outhook_lanes
-			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + ` ORDER BY turn LIMIT ?5 + 0)
-		LIMIT ?6 + 0`
+			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `
+			ORDER BY turn LIMIT (SELECT (?5 + count(*) - 1) / max(count(*), 1) FROM tenants))`
+	sqliteDue   = `SELECT seq, next_attempt, size FROM outhook_pending WHERE endpoint_id = ?1 AND head = 1 ORDER BY next_attempt, seq LIMIT ?2 + 0 OFFSET ?3 + 0`
+	sqliteLease = `UPDATE outhook_pending SET next_attempt = ?2, lease = lease + 1, expired = expired + leased, leased = 1 WHERE seq = ?1`
 	// The columns of scanEvent, then those of scanDelivery, then more.
-	sqliteDue = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum,
+	sqliteTaken = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum,
 			d.id, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, 'pending', d.origin, d.attempts, d.last_status, d.last_error,
-			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.seq, d.lease, d.expired, d.leased
-		FROM outhook_pending d CROSS JOIN outhook_events v ON v.id = d.event_id
-		WHERE d.endpoint_id = ?1 AND d.head = 1 ORDER BY d.next_attempt, d.seq LIMIT ?2 + 0`
-	sqliteLease = `UPDATE outhook_pending SET next_attempt = ?2, lease = ?3, expired = ?4, leased = 1 WHERE seq = ?1`
-	sqliteMove  = `UPDATE outhook_lanes SET since = coalesce(?2, since), wake = ?3, not_before = ?4, turn = ?5 WHERE endpoint_id = ?1`
-	sqliteNext  = `SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NULL AND ` + sqliteEligible + ` LIMIT 1)
+			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.lease, d.expired
+		FROM json_each(?1) j CROSS JOIN outhook_pending d ON d.seq = j.value CROSS JOIN outhook_events v ON v.id = d.event_id`
+	sqliteMove = `UPDATE outhook_lanes SET since = coalesce(?2, since), wake = ?3, not_before = ?4, turn = ?5 WHERE endpoint_id = ?1`
+	sqliteNext = `SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NULL AND ` + sqliteEligible + ` LIMIT 1)
 		UNION ALL
 		SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NOT NULL AND ` + sqliteEligible + ` ORDER BY wake LIMIT 1)`
 )
@@ -576,8 +582,8 @@ type sqliteClaim struct {
 	after   string   // the tenant that was served last
 	named   string   // the endpoints of request.Room
 	passed  []string // those of them without any, and those that were served
-	batch   []webhook.Claimed
-	events  map[string]*webhook.EventRecord
+	taken   []int64  // the deliveries, by seq
+	from    map[string]*webhook.EndpointRecord
 	bytes   int
 	full    bool
 }
@@ -587,13 +593,10 @@ type sqliteLane struct {
 	endpoint   *webhook.EndpointRecord
 	tenant     string
 	turn, last int64 // its turn, and the last one of its tenant
-}
-
-// sqliteDelivery is a delivery that can be leased.
-type sqliteDelivery struct {
-	webhook.Claimed
-	seq    int64
-	leased bool
+	room       int
+	taken      int
+	seen       bool
+	since      int64 // when the first that is not taken is due
 }
 
 func newSQLiteClaim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) (*sqliteClaim, error) {
@@ -601,7 +604,7 @@ func newSQLiteClaim(ctx context.Context, s *Store, q Querier, r webhook.ClaimReq
 	if err != nil {
 		return nil, err
 	}
-	c := &sqliteClaim{sqliteStep: step, request: r, until: step.now + microseconds(r.Lease), events: make(map[string]*webhook.EventRecord)}
+	c := &sqliteClaim{sqliteStep: step, request: r, until: step.now + microseconds(r.Lease), from: make(map[string]*webhook.EndpointRecord)}
 	var named []string
 	for id, room := range r.Room {
 		if !isStorable(id) {
@@ -640,15 +643,19 @@ func (sqlite) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimReq
 	if err := c.take(ctx); err != nil {
 		return nil, 0, err
 	}
-	if len(c.batch) == 0 {
+	if len(c.taken) == 0 {
 		c.passed = roomless
 		next, _, err := c.next(ctx)
 		return nil, next, err
 	}
+	batch, err := c.lease(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	s.mu.Lock()
 	s.after = c.after
 	s.mu.Unlock()
-	return c.batch, 0, nil
+	return batch, 0, nil
 }
 
 // next returns how long it is until a lane is to be looked at, and whether none
@@ -668,62 +675,77 @@ func (c *sqliteClaim) next(ctx context.Context) (next time.Duration, idle bool, 
 	return next, idle, err
 }
 
-// take goes from lane to lane until it has what was asked for: first one of each
-// tenant, then several. As a lane may have less than there is room for, it looks
-// for more and more lanes at a time.
+// take goes from lane to lane until it has what was asked for: an equal share of
+// each, and again of those that have more. What was published together is taken
+// together so, and lies on the same pages.
 func (c *sqliteClaim) take(ctx context.Context) error {
-	per := max(c.request.PerEndpoint, 1)
-	if len(c.request.Room) > 0 {
-		per = max(per, 8) // those that are known have more room, mostly
-	}
-	width, wanted := 1, (c.request.Max+per-1)/per
 	for !c.full {
-		lanes, err := c.choose(ctx, width, wanted)
+		lanes, err := c.choose(ctx)
 		if err != nil || len(lanes) == 0 {
 			return err
 		}
-		tenants := make(map[string]bool, len(lanes))
-		for _, l := range lanes {
-			if c.full {
-				break
+		for open := lanes; len(open) > 0 && !c.full; {
+			share := (c.request.Max - len(c.taken) + len(open) - 1) / len(open)
+			var more []*sqliteLane
+			for _, l := range open {
+				if c.full {
+					break
+				}
+				if err := c.pick(ctx, l, share); err != nil {
+					return err
+				}
+				if l.taken < l.room && l.since <= c.now {
+					more = append(more, l)
+				}
 			}
-			tenants[l.tenant] = true
-			c.passed = append(c.passed, l.endpoint.ID)
-			if err := c.serve(ctx, l); err != nil {
+			open = more
+		}
+		for _, l := range lanes {
+			if err := c.move(ctx, l); err != nil {
 				return err
 			}
 		}
-		wanted = min(4*wanted, c.request.Max)
-		width = (wanted + len(tenants) - 1) / len(tenants)
 	}
 	return nil
 }
 
-// choose returns up to width lanes of each tenant in turn, about wanted in all.
-func (c *sqliteClaim) choose(ctx context.Context, width, wanted int) (lanes []*sqliteLane, err error) {
-	limit := wanted
-	if width > 1 {
-		limit = -1 // the tenants are few
-	}
-	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, width, limit}, func(rows Rows) error {
+// choose returns lanes, the first of each tenant, then the second of each. They
+// are passed over from now on.
+func (c *sqliteClaim) choose(ctx context.Context) (lanes []*sqliteLane, err error) {
+	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, c.request.Max - len(c.taken)}, func(rows Rows) error {
 		l := &sqliteLane{endpoint: new(webhook.EndpointRecord)}
 		lanes = append(lanes, l)
 		return scanEndpoint(row{rows, func(dest ...any) error {
 			return rows.Scan(append(dest, &l.tenant, &l.turn, &l.last)...)
 		}}, l.endpoint)
 	})
-	if err != nil || width == 1 {
-		return lanes, err
+	if err != nil {
+		return nil, err
 	}
-	// The first of each tenant, then the second of each.
 	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(a.turn, b.turn) })
 	ranks, count := make(map[*sqliteLane]int, len(lanes)), make(map[string]int)
 	for _, l := range lanes {
 		ranks[l] = count[l.tenant]
 		count[l.tenant]++
+		l.room = c.room(l.endpoint)
+		c.passed = append(c.passed, l.endpoint.ID)
 	}
 	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(ranks[a], ranks[b]) })
 	return lanes, nil
+}
+
+// room returns how many deliveries may be taken of an endpoint.
+func (c *sqliteClaim) room(e *webhook.EndpointRecord) int {
+	if e.Disabled || e.NotBefore.UnixMicro() > c.now {
+		return 0
+	}
+	if !e.NotBefore.IsZero() {
+		return 1
+	}
+	if room, named := c.request.Room[e.ID]; named {
+		return room
+	}
+	return c.request.PerEndpoint
 }
 
 // row is a row that is scanned by a function.
@@ -734,113 +756,115 @@ type row struct {
 
 func (r row) Scan(dest ...any) error { return r.scan(dest...) }
 
-// serve takes what is due in the lane and says when to look at it again.
-func (c *sqliteClaim) serve(ctx context.Context, l *sqliteLane) error {
-	e := l.endpoint
-	room, named := c.request.Room[e.ID]
-	if !named {
-		room = c.request.PerEndpoint
+// pick takes of the lane what is due, up to a share. It reads no more than that,
+// and the one after, which says when to look again.
+func (c *sqliteClaim) pick(ctx context.Context, l *sqliteLane, share int) error {
+	if l.seen = true; l.room == 0 {
+		return nil
 	}
-	probe := !e.NotBefore.IsZero()
-	switch {
-	case e.Disabled:
-		return c.move(ctx, l, nil, never)
-	case probe && e.NotBefore.UnixMicro() > c.now:
-		return c.move(ctx, l, nil, e.NotBefore.UnixMicro())
-	case probe:
-		room = 1
-	}
-	due, since, err := c.due(ctx, e.ID, min(room, c.request.Max-len(c.batch)))
-	if err != nil {
-		return err
-	}
-	for n := range due {
-		d := &due[n]
-		if d.leased {
-			d.Expired++
-		}
-		d.Lease++
-		d.Delivery.NextAttempt = time.UnixMicro(c.until).UTC()
-		d.Endpoint = e
-		if _, err := c.exec(ctx, sqliteLease, d.seq, c.until, d.Lease, d.Expired); err != nil {
+	share = min(share, l.room-l.taken, c.request.Max-len(c.taken))
+	before := l.taken
+	l.since = never
+	return c.query(ctx, sqliteDue, []any{l.endpoint.ID, share + 1, before}, func(rows Rows) error {
+		var seq, due int64
+		var size int
+		if err := rows.Scan(&seq, &due, &size); err != nil {
 			return err
 		}
-		c.batch = append(c.batch, d.Claimed)
-	}
-	c.full = c.full || len(c.batch) == c.request.Max
-	if len(due) == 0 {
-		return c.move(ctx, l, since, since)
-	}
-	l.turn, c.after = l.last+1, l.tenant
-	since = min(since, c.until)
-	if probe {
-		e.NotBefore = time.UnixMicro(c.until).UTC()
-		return c.move(ctx, l, since, c.until)
-	}
-	return c.move(ctx, l, since, since)
+		take := due <= c.now && l.taken-before < share && !c.full
+		if take && c.request.MaxBytes > 0 && len(c.taken) > 0 && c.bytes+size > c.request.MaxBytes {
+			take, c.full = false, true
+		}
+		if !take {
+			l.since = min(l.since, due)
+			return nil
+		}
+		c.bytes += size
+		c.taken = append(c.taken, seq)
+		c.full = len(c.taken) == c.request.Max
+		c.from[l.endpoint.ID], c.after = l.endpoint, l.tenant
+		l.taken++
+		return nil
+	})
 }
 
-// due returns what is due at an endpoint, up to so many deliveries, and when the
-// next one is. It reads no more than these.
-func (c *sqliteClaim) due(ctx context.Context, endpointID string, room int) (due []sqliteDelivery, since int64, err error) {
-	rows, err := c.q.Query(ctx, c.store.named(sqliteDue), endpointID, room+1)
-	if err != nil {
-		return nil, 0, err
+// move writes the lane: when to look at it again, and its next turn.
+func (c *sqliteClaim) move(ctx context.Context, l *sqliteLane) error {
+	if !l.seen {
+		return nil
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var d sqliteDelivery
-		var event webhook.EventRecord
-		if err := scanEvent(row{rows, func(dest ...any) error {
-			return scanDelivery(row{rows, func(more ...any) error {
-				return rows.Scan(append(dest, more...)...)
-			}}, &d.Delivery, &d.seq, &d.Lease, &d.Expired, &d.leased)
-		}}, &event); err != nil {
-			return nil, 0, err
+	e := l.endpoint
+	var since any = l.since
+	wake := l.since
+	switch {
+	case l.room == 0:
+		since, wake = nil, e.NotBefore.UnixMicro()
+		if e.Disabled {
+			wake = never
 		}
-		at := d.Delivery.NextAttempt.UnixMicro()
-		if len(due) == room || at > c.now {
-			return due, at, nil
+	case l.taken > 0:
+		l.turn = l.last + 1
+		since, wake = min(l.since, c.until), min(l.since, c.until)
+		if !e.NotBefore.IsZero() {
+			e.NotBefore = time.UnixMicro(c.until).UTC()
+			wake = c.until
 		}
-		if c.full = c.request.MaxBytes > 0 && len(c.batch)+len(due) > 0 && c.bytes+len(event.Data) > c.request.MaxBytes; c.full {
-			return due, at, nil
-		}
-		c.bytes += len(event.Data)
-		if c.events[event.ID] == nil {
-			c.events[event.ID] = &event
-		}
-		d.Event = c.events[event.ID]
-		due = append(due, d)
 	}
-	return due, never, rows.Err()
-}
-
-// move writes the lane, which sleeps until wake. A since that is nil stays.
-func (c *sqliteClaim) move(ctx context.Context, l *sqliteLane, since any, wake int64) error {
 	var until any
 	if wake > c.now {
 		until = wake
 	}
-	_, err := c.exec(ctx, sqliteMove, l.endpoint.ID, since, until, c.store.dialect.stamp(l.endpoint.NotBefore), l.turn)
+	_, err := c.exec(ctx, sqliteMove, e.ID, since, until, c.store.dialect.stamp(e.NotBefore), l.turn)
 	return err
 }
 
+// lease leases what was taken and reads all that sending it needs.
+func (c *sqliteClaim) lease(ctx context.Context) ([]webhook.Claimed, error) {
+	for _, seq := range c.taken {
+		if _, err := c.exec(ctx, sqliteLease, seq, c.until); err != nil {
+			return nil, err
+		}
+	}
+	seqs, err := json.Marshal(c.taken)
+	if err != nil {
+		return nil, err
+	}
+	batch := make([]webhook.Claimed, 0, len(c.taken))
+	events := make(map[string]*webhook.EventRecord, len(c.taken))
+	err = c.query(ctx, sqliteTaken, []any{string(seqs)}, func(rows Rows) error {
+		var d webhook.Claimed
+		var event webhook.EventRecord
+		err := scanEvent(row{rows, func(dest ...any) error {
+			return scanDelivery(row{rows, func(more ...any) error {
+				return rows.Scan(append(dest, more...)...)
+			}}, &d.Delivery, &d.Lease, &d.Expired)
+		}}, &event)
+		if events[event.ID] == nil {
+			events[event.ID] = &event
+		}
+		d.Event, d.Endpoint = events[event.ID], c.from[d.Delivery.EndpointID]
+		batch = append(batch, d)
+		return err
+	})
+	return batch, err
+}
+
+// sqliteHeld has the columns of scanDelivery, then more.
+var sqliteHeld = sqlite{}.translate("SELECT " + pendingColumns + `, seq, lease, leased, chain,
+		EXISTS (SELECT 1 FROM outhook_attempts a WHERE a.delivery_id = d.id)
+	FROM outhook_pending d WHERE id IN (SELECT value FROM json_each(?1))`)
+
 const (
-	sqliteHeld = `SELECT j.key, d.seq, d.lease, d.leased, d.endpoint_id, d.chain, EXISTS (SELECT 1 FROM outhook_attempts a WHERE a.delivery_id = j.value)
-		FROM json_each(?1) j LEFT JOIN outhook_pending d ON d.id = j.value`
 	sqliteLogged = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
 	sqliteLog    = `INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
 			request_headers, response_headers, body_sha256, response_body, truncated)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
-	sqliteFinish = `INSERT OR FAIL INTO outhook_finished (seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+	sqliteFinish = `INSERT INTO outhook_finished (seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
 			attempts, last_status, last_error, first_attempt, created_at, updated_at)
-		SELECT seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, ?7, origin,
-			attempts + ?3, iif(?3, ?4, last_status), iif(?3, ?5, last_error), iif(?3, coalesce(first_attempt, ?6), first_attempt), created_at, ?2
-		FROM outhook_pending WHERE seq = ?1`
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)`
 	sqliteRemove = `DELETE FROM outhook_pending WHERE seq = ?1`
-	sqliteRetry  = `UPDATE outhook_pending SET next_attempt = ?7, updated_at = ?2, lease = lease + 1, leased = 0, expired = 0,
-			attempts = attempts + ?3, last_status = iif(?3, ?4, last_status), last_error = iif(?3, ?5, last_error),
-			first_attempt = iif(?3, coalesce(first_attempt, ?6), first_attempt)
+	sqliteRetry  = `UPDATE outhook_pending SET next_attempt = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7,
+			lease = lease + 1, leased = 0, expired = 0
 		WHERE seq = ?1`
 	sqliteHealth = `SELECT e.id, l.failing_since, l.not_before, e.disabled` + endpointTables + ` WHERE e.id IN (SELECT value FROM json_each(?1))`
 	// A lane that is left alone no longer looks again when something is due.
@@ -849,7 +873,16 @@ const (
 	sqliteDisable = `UPDATE outhook_endpoints SET disabled = 1, disabled_reason = ?2, updated_at = ?3, rev = rev + 1 WHERE id = ?1`
 )
 
-func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
+// sqliteHolding is a delivery that may be settled.
+type sqliteHolding struct {
+	webhook.Delivery
+	seq, lease int64
+	leased     bool
+	chain      sql.NullString
+	logged     bool // an attempt, at least
+}
+
+func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
 	step, err := newSQLiteStep(ctx, s, q)
 	if err != nil {
 		return nil, err
@@ -858,12 +891,11 @@ func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.S
 	for n, o := range ss {
 		ids[n] = o.DeliveryID
 	}
-	all := make([]sqliteHolding, len(ss))
+	pending := make(map[string]*sqliteHolding, len(ss))
 	err = step.query(ctx, sqliteHeld, []any{jsonList(ids)}, func(rows Rows) error {
-		var n int
-		var h sqliteHolding
-		err := rows.Scan(&n, &h.seq, &h.lease, &h.leased, &h.endpointID, &h.chain, &h.logged)
-		all[n] = h
+		h := new(sqliteHolding)
+		err := scanDelivery(rows, &h.Delivery, &h.seq, &h.lease, &h.leased, &h.chain, &h.logged)
+		pending[h.ID] = h
 		return err
 	})
 	if err != nil {
@@ -871,8 +903,9 @@ func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.S
 	}
 	health := make(map[string][]*webhook.Settlement)
 	for n, o := range ss {
-		h := &all[n]
-		if h.logged && o.Attempt != nil {
+		h := pending[o.DeliveryID]
+		held := h != nil && h.leased && h.lease == o.Lease
+		if o.Attempt != nil && (!held || h.logged) {
 			repeated, err := step.exists(ctx, sqliteLogged, o.DeliveryID, storable(o.Attempt.ID))
 			if err != nil {
 				return nil, err
@@ -881,7 +914,7 @@ func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.S
 				continue
 			}
 		}
-		if !h.leased.Bool || h.lease.Int64 != o.Lease {
+		if !held {
 			stale = append(stale, n)
 			continue
 		}
@@ -889,54 +922,41 @@ func (d sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.S
 			return nil, err
 		}
 		if o.Health != webhook.HealthUnchanged || o.Pause > 0 || o.Disable != "" {
-			id := h.endpointID.String
-			health[id] = append(health[id], o)
+			health[h.EndpointID] = append(health[h.EndpointID], o)
 		}
 	}
 	return stale, step.heal(ctx, health)
 }
 
-// sqliteHolding is what is known of a delivery that is settled. All but logged is
-// NULL if it is not pending.
-type sqliteHolding struct {
-	seq, lease        sql.NullInt64
-	leased            sql.NullBool
-	endpointID, chain sql.NullString
-	logged            bool // an attempt, at least
-}
-
 // settle applies an outcome to its delivery.
 func (s *sqliteStep) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
-	a := o.Attempt
-	outcome := []any{h.seq, s.now, o.Counted, nil, nil, nil, string(o.State)}
-	if o.Counted {
-		outcome[3], outcome[4], outcome[5] = a.StatusCode, storable(a.Error), a.StartedAt.UnixMicro()
-	}
-	if a != nil {
+	if a := o.Attempt; a != nil {
 		if _, err := s.exec(ctx, sqliteLog, o.DeliveryID, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
 			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
 			a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated); err != nil {
 			return err
 		}
 	}
+	o.ApplyToDelivery(&h.Delivery, time.UnixMicro(s.now).UTC())
+	firstAttempt := s.store.dialect.stamp(h.FirstAttempt)
 	if !o.State.Finished() {
 		due := s.now + microseconds(o.Delay)
-		outcome[6] = due
-		if _, err := s.exec(ctx, sqliteRetry, outcome...); err != nil {
+		if _, err := s.exec(ctx, sqliteRetry, h.seq, due, s.now, h.Attempts, h.LastStatus, storable(h.LastError), firstAttempt); err != nil {
 			return err
 		}
-		return s.ring(ctx, due, h.endpointID.String)
+		return s.ring(ctx, due, h.EndpointID)
 	}
-	if _, err := s.exec(ctx, sqliteFinish, outcome...); err != nil {
+	if _, err := s.exec(ctx, sqliteFinish, h.seq, h.ID, h.EventID, h.EventType, h.EventTenant, h.EndpointID, h.Tenant, string(h.State), string(h.Origin),
+		h.Attempts, h.LastStatus, storable(h.LastError), firstAttempt, h.CreatedAt.UnixMicro(), s.now); err != nil {
 		return err
 	}
 	if _, err := s.exec(ctx, sqliteRemove, h.seq); err != nil || !h.chain.Valid {
 		return err
 	}
-	if err := s.promote(ctx, h.endpointID.String, h.chain.String); err != nil {
+	if err := s.promote(ctx, h.EndpointID, h.chain.String); err != nil {
 		return err
 	}
-	return s.ring(ctx, s.now, h.endpointID.String)
+	return s.ring(ctx, s.now, h.EndpointID)
 }
 
 // heal applies to the endpoints what the outcomes say of them.
