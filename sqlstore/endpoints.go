@@ -191,6 +191,9 @@ func (s *Store) deleteEndpoint(ctx context.Context, q Querier, id string) error 
 	if err != nil {
 		return err
 	}
+	if err := s.dialect.seesAll(ctx, s, q); err != nil {
+		return err
+	}
 	// This waits for those who are creating deliveries for it.
 	n, err := s.exec(ctx, q, "DELETE FROM outhook_endpoints WHERE id = $1 RETURNING id", id)
 	if err != nil {

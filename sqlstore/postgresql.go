@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,17 @@ func (postgreSQL) schema() string { return "postgresql" }
 func (postgreSQL) lockSchema(ctx context.Context, s *Store, q Querier) error {
 	_, err := s.exec(ctx, q, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "outhook migrate "+s.prefix)
 	return err
+}
+
+func (postgreSQL) seesAll(ctx context.Context, s *Store, q Querier) error {
+	var level string
+	if _, err := s.one(ctx, q, "SELECT current_setting('transaction_isolation')", nil, &level); err != nil {
+		return err
+	}
+	if level != "read committed" {
+		return fmt.Errorf("%w: the transaction is %s and would not see the newest deliveries; use READ COMMITTED", webhook.ErrNotSupported, level)
+	}
+	return nil
 }
 
 func (postgreSQL) tableExists() string { return "SELECT 1 WHERE to_regclass($1) IS NOT NULL" }

@@ -10,9 +10,13 @@ import (
 	"github.com/outhook/webhook"
 )
 
-// Purge implements [webhook.Purger], in one short transaction.
+// Purge implements [webhook.Purger], in one transaction.
 func (s *Store) Purge(ctx context.Context, age time.Duration, limit int) (removed int, err error) {
+	var seen arrival
 	err = s.write(ctx, func(q Querier) error {
+		s.mu.Lock()
+		seen = s.seen
+		s.mu.Unlock()
 		removed = 0
 		now, err := s.now(ctx, q)
 		if err != nil {
@@ -40,12 +44,17 @@ func (s *Store) Purge(ctx context.Context, age time.Duration, limit int) (remove
 		if removed = len(deliveries) + n; err != nil || removed >= limit {
 			return err
 		}
-		n, err = s.purgeLonely(ctx, q, before, limit-removed)
+		n, err = s.purgeLonely(ctx, q, before, limit-removed, &seen)
 		removed += n
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("purge: %w", err)
+	}
+	if s.transaction(ctx) == nil {
+		s.mu.Lock()
+		s.seen = seen
+		s.mu.Unlock()
 	}
 	return removed, nil
 }
@@ -55,11 +64,9 @@ const purgeStep = 1000
 
 // purgeLonely removes events that found no endpoint. It goes through the events
 // by age, once: those with deliveries go when the last of these is purged.
-func (s *Store) purgeLonely(ctx context.Context, q Querier, before any, limit int) (removed int, err error) {
+func (s *Store) purgeLonely(ctx context.Context, q Querier, before any, limit int, seen *arrival) (removed int, err error) {
 	for removed < limit {
-		s.mu.Lock()
-		at := s.seen
-		s.mu.Unlock()
+		at := *seen
 		var events []string
 		err := s.query(ctx, q, `SELECT id, created_at, seq FROM outhook_events
 			WHERE (created_at, seq) > ($1::timestamptz, $2) AND created_at < $3 ORDER BY created_at, seq LIMIT $4`,
@@ -78,9 +85,7 @@ func (s *Store) purgeLonely(ctx context.Context, q Querier, before any, limit in
 		if removed += n; err != nil || len(events) == 0 {
 			return removed, err
 		}
-		s.mu.Lock()
-		s.seen = at
-		s.mu.Unlock()
+		*seen = at
 	}
 	return removed, nil
 }

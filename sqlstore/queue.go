@@ -40,15 +40,16 @@ func (s *Store) Settle(ctx context.Context, ss []webhook.Settlement) (stale []st
 		return nil, err
 	}
 	for _, round := range rounds(ss, &stale) {
-		err := s.statement(ctx, func(q Querier) error {
-			positions, err := s.dialect.settle(ctx, s, q, round)
-			for _, n := range positions {
-				stale = append(stale, round[n].DeliveryID)
-			}
+		var positions []int
+		err := s.statement(ctx, func(q Querier) (err error) {
+			positions, err = s.dialect.settle(ctx, s, q, round)
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("settle: %w", err)
+		}
+		for _, n := range positions {
+			stale = append(stale, round[n].DeliveryID)
 		}
 	}
 	return stale, nil

@@ -54,6 +54,9 @@ func (sqlite) schema() string { return "sqlite" }
 // lockSchema need not do anything: the transaction has the write lock.
 func (sqlite) lockSchema(context.Context, *Store, Querier) error { return nil }
 
+// seesAll: there is one writer.
+func (sqlite) seesAll(context.Context, *Store, Querier) error { return nil }
+
 func (sqlite) tableExists() string {
 	return "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1"
 }

@@ -44,9 +44,10 @@
 // under REPEATABLE READ and SERIALIZABLE, those that were when the transaction
 // began. SQLite is always like the latter, and as it has one writer at a time,
 // nothing can be registered between. An event ID that another, open transaction
-// has published keeps this Publish, and no other, waiting for that one's end;
-// View.Unregister likewise waits for open transactions that have published to
-// that endpoint.
+// has published keeps this Publish waiting for that one's end, and others for
+// some hundredths of a second at most; View.Unregister likewise waits for open
+// transactions that have published to that endpoint, and one that is open itself
+// keeps those waiting who publish to it.
 //
 // # Several processes
 //
@@ -126,7 +127,8 @@ type Store struct {
 	db      *sql.DB
 	dialect dialect
 	prefix  string
-	invalid error // in how New was called
+	names   *strings.Replacer // of the tables and indexes
+	invalid error             // in how New was called
 	groups  *batch.Batcher[*call]
 	changes *batch.Batcher[*change] // SQLite's
 	// isolated says that the database's default isolation is not READ COMMITTED.
@@ -149,6 +151,9 @@ type dialect interface {
 	schema() string
 	// lockSchema makes others wait who migrate.
 	lockSchema(ctx context.Context, s *Store, q Querier) error
+	// seesAll is an error where a transaction would not see what another has
+	// committed while it waited for it.
+	seesAll(ctx context.Context, s *Store, q Querier) error
 	// tableExists is a query with the table's name as its parameter.
 	tableExists() string
 	// never is a time after all others.
@@ -192,6 +197,7 @@ func New(db *sql.DB, d Dialect, options ...Option) *Store {
 	case !s.validPrefix(d):
 		s.invalid = fmt.Errorf("sqlstore: %w: table prefix %q", webhook.ErrInvalid, s.prefix)
 	}
+	s.names = strings.NewReplacer("outhook_ix_", s.prefix[strings.Index(s.prefix, ".")+1:]+"ix_", defaultPrefix, s.prefix)
 	s.groups = batch.New(batch.Options{Items: maxGroup, Bytes: maxGroupBytes, Queue: 4 * maxGroup}, s.commitGroup)
 	s.changes = batch.New(batch.Options{Items: 64}, s.commitChanges)
 	return s
@@ -238,12 +244,17 @@ type transactionKey struct{ store *Store }
 // a method has failed, PostgreSQL has in general aborted the transaction, which
 // can only be rolled back then.
 //
-// On PostgreSQL, an open transaction that unregisters an endpoint keeps the
-// outcomes of its deliveries from being stored meanwhile: if it is rolled back,
+// On PostgreSQL, unregistering an endpoint needs READ COMMITTED and is
+// [webhook.ErrNotSupported] otherwise. While a transaction that updates an endpoint
+// is open, the endpoint cannot be disabled because of what it answers; one that
+// unregisters it keeps the outcomes of its deliveries from being stored meanwhile: if it is rolled back,
 // they are repeated.
 //
 // Claiming and settling, by Dispatcher.Run or SendTest, are not meant for it: a
 // test send would keep the transaction open during the request.
+//
+// Another Store, even on the same database, knows nothing of it: use the one that
+// the Dispatcher was made with.
 func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) context.Context {
 	return s.WithQuerier(ctx, sqlQuerier{tx})
 }
@@ -350,7 +361,11 @@ func (s *Store) atomically(ctx context.Context, f func(Querier) error) error {
 	if err := f(sqlQuerier{tx}); err != nil {
 		return err
 	}
-	return uncertain(tx.Commit())
+	err = tx.Commit()
+	if errors.Is(err, driver.ErrBadConn) { // some drivers say so after sending it, too
+		return fmt.Errorf("%w: %w", webhook.ErrUncertain, err)
+	}
+	return uncertain(err)
 }
 
 // transact calls f in a transaction of its own. On PostgreSQL f is a single
@@ -445,7 +460,7 @@ func (s *Store) named(query string) string {
 	if s.prefix == defaultPrefix {
 		return query
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(query, "outhook_ix_", s.prefix[strings.Index(s.prefix, ".")+1:]+"ix_"), "outhook_", s.prefix)
+	return s.names.Replace(query)
 }
 
 // uncertain marks an error that leaves open whether the transaction was

@@ -106,6 +106,7 @@ func TestMigrationsCarryThePrefix(t *testing.T) {
 		{PostgreSQL, "app_", "CREATE TABLE app_pending (", "CREATE INDEX app_ix_pending_due ON app_pending ", "", "outhook_"},
 		{PostgreSQL, "webhooks.", "CREATE TABLE webhooks.pending (", "CREATE INDEX ix_pending_due ON webhooks.pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
 		{PostgreSQL, "webhooks.a_", "CREATE TABLE webhooks.a_pending (", "CREATE INDEX a_ix_pending_due ON webhooks.a_pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
+		{PostgreSQL, "my_outhook_", "CREATE TABLE my_outhook_pending (", "CREATE INDEX my_outhook_ix_pending_due ON my_outhook_pending ", "", "my_my_"},
 		{SQLite, "app_", "CREATE TABLE app_pending (", "", "", "outhook_"},
 	} {
 		var all strings.Builder

@@ -82,6 +82,7 @@ CREATE TABLE outhook_pending (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX outhook_ix_pending_due ON outhook_pending (endpoint_id, head, next_attempt, seq);
 CREATE INDEX outhook_ix_pending_chain ON outhook_pending (endpoint_id, chain, seq) WHERE chain IS NOT NULL;
+CREATE INDEX outhook_ix_pending_heads ON outhook_pending (endpoint_id, chain) WHERE head AND chain IS NOT NULL;
 CREATE INDEX outhook_ix_pending_event ON outhook_pending (event_id);
 
 -- Finished deliveries, in the order in which they finished.
@@ -130,7 +131,7 @@ CREATE TABLE outhook_attempts (
 -- have something due, and whose turn it is, without looking at their backlogs.
 -- Only claims and changes of an endpoint's health write it. Publishing and
 -- retrying never do: they leave an alarm, which the next claim after its time
--- folds into the lane. A lane that is missed so cannot be: an alarm becomes
+-- folds into the lane. No lane is missed: an alarm becomes
 -- visible together with what it announces, and whoever takes it away holds the
 -- lane's lock, under which a later statement looks at the deliveries.
 CREATE TABLE outhook_lanes (

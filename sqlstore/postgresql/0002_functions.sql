@@ -32,7 +32,8 @@ BEGIN
 		PERFORM set_config('lock_timeout', _lock_timeout, true);
 	END IF;
 
-	-- In the order of their IDs, so that two calls cannot wait for each other.
+	-- In the order of their IDs, so that two calls do not wait for each other
+	-- because of these.
 	WITH numbered AS MATERIALIZED (
 		SELECT nextval('outhook_seq') AS seq, p.*
 		FROM unnest(_ids, _keys, _types, _tenants, _ordering_keys, _times, _tests, _offsets, _sizes)
@@ -121,6 +122,9 @@ DECLARE
 BEGIN
 	-- So that of two who look for what is missing only one creates it.
 	PERFORM 1 FROM outhook_events WHERE id = ANY (_ids) ORDER BY id FOR NO KEY UPDATE;
+	IF (SELECT count(*) FROM outhook_events WHERE id = ANY (_ids)) < cardinality(_ids) THEN
+		RAISE EXCEPTION 'an event was purged meanwhile' USING ERRCODE = 'serialization_failure';
+	END IF;
 
 	RETURN QUERY
 	WITH wanted AS MATERIALIZED (
@@ -180,6 +184,7 @@ DECLARE
 	_left   integer := _max;
 	_some   uuid[];
 	_taken  uuid[] := '{}';
+	_full   boolean;
 	_size   bigint;
 	_sum    bigint := 0;
 BEGIN
@@ -222,13 +227,23 @@ BEGIN
 		SELECT array_agg(endpoint_id), array_agg(chain) INTO _lanes, _chains
 		FROM (SELECT DISTINCT endpoint_id, chain FROM answered WHERE chain IS NOT NULL) a;
 
-		-- The first of each chain may be claimed from now on.
+		-- The first of each chain may be claimed from now on, unless one that was
+		-- committed before it is under way.
 		IF _chains IS NOT NULL THEN
-			UPDATE outhook_pending d SET head = true, next_attempt = greatest(d.next_attempt, _at)
-			FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
-				SELECT id, head FROM outhook_pending d
-				WHERE d.endpoint_id = a.endpoint_id AND d.chain = a.chain ORDER BY d.seq LIMIT 1) f
-			WHERE d.id = f.id AND NOT f.head;
+			UPDATE outhook_pending d SET head = (d.id = a.first AND NOT a.busy),
+				next_attempt = CASE WHEN d.id = a.first AND NOT a.busy THEN greatest(d.next_attempt, _at) ELSE d.next_attempt END
+			FROM (
+				SELECT a.endpoint_id, a.chain, f.id AS first, EXISTS (
+						SELECT FROM outhook_pending o
+						WHERE o.endpoint_id = a.endpoint_id AND o.chain = a.chain AND o.head AND o.leased AND o.id <> f.id) AS busy
+				FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
+					SELECT id FROM outhook_pending
+					WHERE endpoint_id = a.endpoint_id AND chain = a.chain ORDER BY seq LIMIT 1) f
+			) a
+			CROSS JOIN LATERAL (
+				SELECT a.first AS id UNION SELECT o.id FROM outhook_pending o WHERE o.endpoint_id = a.endpoint_id AND o.chain = a.chain AND o.head
+			) r
+			WHERE d.id = r.id AND NOT d.leased AND d.head <> (d.id = a.first AND NOT a.busy);
 		END IF;
 	END IF;
 
@@ -291,13 +306,13 @@ BEGIN
 				WHERE d.head AND d.endpoint_id = l.endpoint_id AND d.next_attempt >= l.since
 				ORDER BY d.next_attempt, d.seq LIMIT least(l.room, _left) + 1) d
 			WHERE l.room > 0
-		), fitting AS (
-			SELECT f.id FROM (
+		), wanted AS MATERIALIZED (
+			SELECT f.id, f.nth = 1 AND _left = _max OR _bytes <= 0 OR _sum + f.bytes <= _bytes AS fits FROM (
 				SELECT id, row_number() OVER w AS nth, sum(size) OVER w AS bytes
 				FROM candidates WHERE k <= room AND next_attempt <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
-			) f WHERE f.nth <= _left AND (f.nth = 1 AND _left = _max OR _bytes <= 0 OR _sum + f.bytes <= _bytes)
+			) f WHERE f.nth <= _left
 		), locked AS MATERIALIZED (
-			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM fitting)) AND next_attempt <= _at FOR UPDATE SKIP LOCKED
+			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM wanted WHERE fits)) AND next_attempt <= _at FOR UPDATE SKIP LOCKED
 		), leased AS (
 			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true, expired = d.expired + d.leased::integer
 			WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.id
@@ -320,15 +335,16 @@ BEGIN
 			FROM rest r
 			WHERE m.endpoint_id = r.endpoint_id AND m.endpoint_id = ANY (_lanes) AND (r.taken > 0 OR r.room = 0 OR r.since > _at)
 		)
-		SELECT array_agg(t.id ORDER BY c.n, c.k), sum(c.size) INTO _some, _size FROM leased t JOIN candidates c ON c.id = t.id;
+		SELECT array_agg(t.id ORDER BY c.n, c.k), sum(c.size), EXISTS (SELECT FROM wanted WHERE NOT fits)
+		INTO _some, _size, _full FROM leased t JOIN candidates c ON c.id = t.id;
 
 		IF _some IS NOT NULL THEN
 			_taken := _taken || _some;
 			_left := _left - cardinality(_some);
 			_sum := _sum + _size;
 		END IF;
-		-- What did not fit now will not fit afterwards.
-		EXIT WHEN _left = 0 OR _bytes > 0 AND _sum >= _bytes;
+		-- The batch ends before what does not fit, whose turn comes first then.
+		EXIT WHEN _left = 0 OR _full;
 		_skip := _skip || _lanes;
 	END LOOP;
 
@@ -355,6 +371,7 @@ BEGIN
 	-- leave something.
 	RETURN QUERY SELECT CASE
 			WHEN EXISTS (SELECT FROM outhook_lanes l WHERE l.wake IS NULL AND l.endpoint_id <> ALL (_skip) AND (_room > 0 OR l.endpoint_id = ANY (_named)))
+				OR EXISTS (SELECT FROM outhook_alarms WHERE due <= _at)
 			THEN 20000
 			ELSE extract(epoch FROM nullif(least((SELECT min(due) FROM outhook_alarms WHERE due > _at), (SELECT min(wake) FROM outhook_lanes WHERE wake > _at)), 'infinity') - _at) * 1000000
 		END::bigint, NULL::bigint, NULL::uuid, NULL::text, NULL::integer, NULL::integer, NULL::text,
@@ -430,7 +447,7 @@ BEGIN
 		INSERT INTO outhook_alarms (due, endpoint_id, chain)
 		SELECT _at + min(delay) * interval '1 microsecond', endpoint_id, NULL FROM held WHERE state = 'pending' GROUP BY endpoint_id
 		UNION ALL
-		SELECT DISTINCT _at, endpoint_id, chain FROM held WHERE state <> 'pending' AND chain IS NOT NULL
+		SELECT DISTINCT _at, endpoint_id, chain FROM held WHERE chain IS NOT NULL
 	)
 	SELECT coalesce(array_agg(n ORDER BY n), '{}'), coalesce(array_agg(endpoint_id ORDER BY n), '{}') INTO _done, _endpoints FROM held;
 
@@ -468,6 +485,10 @@ BEGIN
 				IF _lane.not_before IS DISTINCT FROM _lane.was THEN
 					INSERT INTO outhook_alarms (due, endpoint_id) VALUES (coalesce(_lane.not_before, _at), _endpoint);
 				END IF;
+			EXCEPTION WHEN lock_not_available THEN
+				NULL;
+			END;
+			BEGIN
 				IF _record.reason IS NOT NULL THEN
 					UPDATE outhook_endpoints e SET disabled = true, disabled_reason = _record.reason, updated_at = _at, rev = e.rev + 1
 					WHERE e.id = _endpoint AND NOT e.disabled;
