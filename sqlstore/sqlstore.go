@@ -195,7 +195,7 @@ func New(db *sql.DB, d Dialect, options ...Option) *Store {
 	case s.dialect == nil:
 		s.invalid = fmt.Errorf("sqlstore: %w: unknown dialect %v", webhook.ErrInvalid, d)
 	case !s.validPrefix(d):
-		s.invalid = fmt.Errorf("sqlstore: %w: table prefix %q", webhook.ErrInvalid, s.prefix)
+		s.invalid = fmt.Errorf("sqlstore: %w: table prefix %q is not made of lower-case letters, digits and underscores, after a schema and a dot on PostgreSQL", webhook.ErrInvalid, s.prefix)
 	}
 	s.names = strings.NewReplacer("outhook_ix_", s.prefix[strings.Index(s.prefix, ".")+1:]+"ix_", defaultPrefix, s.prefix)
 	s.groups = batch.New(batch.Options{Items: maxGroup, Bytes: maxGroupBytes, Queue: 4 * maxGroup}, s.commitGroup)
@@ -475,10 +475,16 @@ func uncertain(err error) error {
 	return fmt.Errorf("%w: %w", webhook.ErrUncertain, err)
 }
 
-// ended makes the error of a call whose context has ended match the context's.
+// ended makes the error of a call whose context has ended match the context's,
+// and says what to do about a schema that is not there.
 func ended(ctx context.Context, err error) error {
 	if c := ctx.Err(); err != nil && c != nil && !errors.Is(err, c) {
 		return fmt.Errorf("%w: %w", c, err)
+	}
+	switch state := sqlState(err); {
+	case err == nil:
+	case state == "42P01" || state == "42883" || strings.Contains(err.Error(), "no such table"): // undefined_table, undefined_function
+		return fmt.Errorf("%w (the schema is missing or older than this package: call Store.Migrate)", err)
 	}
 	return err
 }

@@ -95,6 +95,17 @@ type state string
 func (s state) Error() string    { return "server error " + string(s) }
 func (s state) SQLState() string { return string(s) }
 
+func TestAMissingSchemaIsNamed(t *testing.T) {
+	for _, err := range []error{state("42P01"), state("42883"), errors.New("SQL logic error: no such table: outhook_events (1)")} {
+		if got := ended(t.Context(), err); !errors.Is(got, err) || !strings.Contains(got.Error(), "call Store.Migrate") {
+			t.Errorf("%v became %v, want one that says what to do", err, got)
+		}
+	}
+	if got := ended(t.Context(), state("23505")); got != error(state("23505")) {
+		t.Errorf("another error became %v", got)
+	}
+}
+
 func TestMigrationsCarryThePrefix(t *testing.T) {
 	for _, c := range []struct {
 		dialect          Dialect
