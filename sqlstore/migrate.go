@@ -22,8 +22,9 @@ type Migration struct {
 
 // Migrations returns the SQL that [Store.Migrate] executes, for teams that run
 // migrations with a tool of their own. Each step records itself in the table
-// outhook_schema and is applied once, in a transaction. A program that writes
-// them to files:
+// outhook_schema and is to be applied once, in a transaction that ends with the
+// first error, as psql -1 -v ON_ERROR_STOP=1 does. A program that writes them to
+// files:
 //
 //	migrations, err := sqlstore.Migrations(sqlstore.PostgreSQL)
 //	…

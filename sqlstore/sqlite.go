@@ -21,8 +21,8 @@ import (
 	"github.com/outhook/webhook"
 )
 
-// SQLiteDSN returns the data source name of a database file for
-// modernc.org/sqlite and ncruces/go-sqlite3, with what the store needs of a
+// SQLiteDSN returns the data source name of a database file, whose path it is
+// given, for modernc.org/sqlite and ncruces/go-sqlite3, with what the store needs of a
 // connection: WAL, so that readers and the writer do not wait for each other;
 // synchronous=FULL, so that what is committed survives a power cut; a busy
 // timeout of 10 s, so that processes wait for each other; up to 32 MiB of cache;

@@ -256,6 +256,9 @@ type transactionKey struct{ store *Store }
 // Another Store, even on the same database, knows nothing of it: use the one that
 // the Dispatcher was made with.
 func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) context.Context {
+	if tx == nil {
+		return s.WithQuerier(ctx, nil)
+	}
 	return s.WithQuerier(ctx, sqlQuerier{tx})
 }
 
@@ -270,7 +273,17 @@ func (s *Store) WithTx(ctx context.Context, tx *sql.Tx) context.Context {
 //
 // and the context store.WithQuerier(ctx, querier{tx}).
 func (s *Store) WithQuerier(ctx context.Context, q Querier) context.Context {
+	if q == nil {
+		q = noTransaction{}
+	}
 	return context.WithValue(ctx, transactionKey{s}, q)
+}
+
+// noTransaction is what a caller has whose transaction did not begin.
+type noTransaction struct{}
+
+func (noTransaction) Query(context.Context, string, ...any) (Rows, error) {
+	return nil, fmt.Errorf("sqlstore: %w: the transaction is nil", webhook.ErrInvalid)
 }
 
 // transaction returns the caller's own transaction, if there is one.

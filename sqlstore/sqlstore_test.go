@@ -95,6 +95,15 @@ type state string
 func (s state) Error() string    { return "server error " + string(s) }
 func (s state) SQLState() string { return string(s) }
 
+func TestANilTransactionIsInvalid(t *testing.T) {
+	for _, s := range []*Store{New(sql.OpenDB(unreachable{}), PostgreSQL), New(sql.OpenDB(unreachable{}), SQLite)} {
+		_, err := s.Enqueue(s.WithTx(t.Context(), nil), []webhook.Publication{{Event: webhook.EventRecord{ID: "x"}}})
+		if !errors.Is(err, webhook.ErrInvalid) {
+			t.Errorf("Enqueue under a nil transaction returned %v, want %v", err, webhook.ErrInvalid)
+		}
+	}
+}
+
 func TestAMissingSchemaIsNamed(t *testing.T) {
 	for _, err := range []error{state("42P01"), state("42883"), errors.New("SQL logic error: no such table: outhook_events (1)")} {
 		if got := ended(t.Context(), err); !errors.Is(got, err) || !strings.Contains(got.Error(), "call Store.Migrate") {
