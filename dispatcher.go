@@ -136,7 +136,7 @@ const (
 	purgeBatch       = 1000
 	// batchPatience is how long a claim waits for further places, so that it
 	// takes more, when the one before it left something behind.
-	batchPatience = 2 * time.Millisecond
+	batchPatience = 5 * time.Millisecond
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -516,7 +516,7 @@ func (r *run) dispatch(ctx context.Context) {
 			// Under load, claim in batches rather than whenever a request ends.
 			timer.Reset(batchPatience)
 			select {
-			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/8)):
+			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/2)):
 			case <-timer.C:
 			case <-ctx.Done():
 			}

@@ -150,13 +150,15 @@ func (s *Store) subscribe(ctx context.Context, q Querier, r *webhook.EndpointRec
 
 // rechain makes what is pending follow a change of Ordered.
 func (s *Store) rechain(ctx context.Context, q Querier, r *webhook.EndpointRecord, at any) error {
+	// Claims keep away meanwhile.
+	if _, err := s.exec(ctx, q, "SELECT endpoint_id FROM outhook_lanes WHERE endpoint_id = $1 FOR UPDATE", r.ID); err != nil {
+		return err
+	}
 	if !r.Ordered {
-		if _, err := s.exec(ctx, q, `UPDATE outhook_pending SET chain = NULL, head = true,
-			next_attempt = CASE WHEN next_attempt < $2 THEN $2 ELSE next_attempt END
-			WHERE endpoint_id = $1 AND chain IS NOT NULL`, r.ID, at); err != nil {
+		if _, err := s.exec(ctx, q, "UPDATE outhook_pending SET chain = NULL, head = true WHERE endpoint_id = $1 AND chain IS NOT NULL", r.ID); err != nil {
 			return err
 		}
-		return s.alarm(ctx, q, at, r.ID)
+		return s.alarm(ctx, q, s.dialect.stamp(time.Unix(0, 0)), r.ID) // they may be older than what the queue looks at
 	}
 	if _, err := s.exec(ctx, q, `UPDATE outhook_pending SET head = false,
 			chain = (SELECT v.ordering_key FROM outhook_events v WHERE v.id = outhook_pending.event_id)

@@ -246,10 +246,8 @@ func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.Cl
 	claimed := make([]webhook.Claimed, len(batch))
 	served := make(map[string]bool)
 	for n := range batch {
-		c := &claimed[n]
-		*c = batch[n].Claimed
-		c.Event, c.Endpoint = events[c.Delivery.EventID], endpoints[c.Delivery.EndpointID]
-		if tenant := c.Endpoint.Tenant; !served[tenant] {
+		claimed[n] = batch[n].Claimed
+		if tenant := claimed[n].Endpoint.Tenant; !served[tenant] {
 			served[tenant], after = true, tenant
 		}
 	}
@@ -259,8 +257,8 @@ func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.Cl
 	return claimed, 0, nil
 }
 
-// scanClaimed reads a row of outhook_claim. The event's data and the endpoint's
-// config come with one of the rows that share them.
+// scanClaimed reads a row of outhook_claim. What the event and the endpoint are
+// comes with one of the rows that share them.
 func (d postgreSQL) scanClaimed(rows Rows, next *time.Duration, batch *[]claimedRow, events map[string]*webhook.EventRecord, endpoints map[string]*webhook.EndpointRecord) error {
 	var wait, nth, lease, rev *int64
 	var attempts, lastStatus, expired *int
@@ -279,36 +277,35 @@ func (d postgreSQL) scanClaimed(rows Rows, next *time.Duration, batch *[]claimed
 		}
 		return nil
 	}
+	e, r := events[string(eventID)], endpoints[string(endpointID)]
+	if e == nil {
+		e = &webhook.EventRecord{ID: string(eventID), Type: string(eventType), Tenant: string(eventTenant)}
+		events[e.ID] = e
+	}
+	if test != nil {
+		e.Key, e.OrderingKey, e.Time, e.CreatedAt, e.Test, e.Data = string(key), string(orderingKey), eventTime.Time, eventCreatedAt.Time, *test, data
+		copy(e.Sum[:], sum)
+	}
+	if r == nil {
+		r = &webhook.EndpointRecord{ID: string(endpointID)}
+		endpoints[r.ID] = r
+	}
+	if rev != nil {
+		r.Tenant, r.AllTenants, r.Ordered, r.Rev, r.Config = string(endpointTenant), *allTenants, *ordered, *rev, config
+		r.FailingSince, r.NotBefore, r.CreatedAt, r.UpdatedAt = failingSince.Time, notBefore.Time, endpointCreatedAt.Time, endpointUpdatedAt.Time
+		if err := scanPatterns(string(patterns), r); err != nil {
+			return err
+		}
+	}
 	*batch = append(*batch, claimedRow{nth: *nth, Claimed: webhook.Claimed{
-		Lease: *lease, Expired: *expired,
+		Lease: *lease, Expired: *expired, Event: e, Endpoint: r,
 		Delivery: webhook.Delivery{
-			ID: string(id), EventID: string(eventID), EventType: string(eventType), EventTenant: string(eventTenant),
-			EndpointID: string(endpointID), Tenant: string(tenant), State: webhook.StatePending, Origin: webhook.Origin(origin),
+			ID: string(id), EventID: e.ID, EventType: e.Type, EventTenant: e.Tenant,
+			EndpointID: r.ID, Tenant: string(tenant), State: webhook.StatePending, Origin: webhook.Origin(origin),
 			Attempts: *attempts, LastStatus: *lastStatus, LastError: string(lastError),
 			FirstAttempt: firstAttempt.Time, NextAttempt: nextAttempt.Time, CreatedAt: createdAt.Time, UpdatedAt: updatedAt.Time,
 		},
 	}})
-	if e := events[string(eventID)]; e == nil {
-		e = &webhook.EventRecord{
-			ID: string(eventID), Key: string(key), Type: string(eventType), Tenant: string(eventTenant), OrderingKey: string(orderingKey),
-			Time: eventTime.Time, CreatedAt: eventCreatedAt.Time, Test: *test, Data: data,
-		}
-		copy(e.Sum[:], sum)
-		events[e.ID] = e
-	} else if e.Data == nil {
-		e.Data = data
-	}
-	if e := endpoints[string(endpointID)]; e == nil {
-		e = &webhook.EndpointRecord{
-			ID: string(endpointID), Tenant: string(endpointTenant), AllTenants: *allTenants, Ordered: *ordered,
-			FailingSince: failingSince.Time, NotBefore: notBefore.Time, CreatedAt: endpointCreatedAt.Time, UpdatedAt: endpointUpdatedAt.Time,
-			Rev: *rev, Config: config,
-		}
-		endpoints[e.ID] = e
-		return scanPatterns(string(patterns), e)
-	} else if e.Config == nil {
-		e.Config = config
-	}
 	return nil
 }
 
@@ -317,7 +314,12 @@ func (d postgreSQL) scanClaimed(rows Rows, next *time.Duration, batch *[]claimed
 // endpoint. Others must not wait for that, so these count as stale: either the
 // delivery ends as cancelled, or it is repeated when its lease ends.
 func (d postgreSQL) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
-	stale, locked, err := d.trySettle(ctx, s, q, ss)
+	// To be careful costs a little more. In a transaction there is one chance only.
+	careful := s.isolated.Load() || s.transaction(ctx) != nil
+	stale, locked, err := d.trySettle(ctx, s, q, ss, careful)
+	if sqlState(err) == lockNotAvailable && !careful {
+		stale, locked, err = d.trySettle(ctx, s, q, ss, true)
+	}
 	for wait := 2 * time.Millisecond; len(locked) > 0 && err == nil; wait *= 2 {
 		if wait > 200*time.Millisecond {
 			return append(stale, locked...), nil
@@ -332,7 +334,7 @@ func (d postgreSQL) settle(ctx context.Context, s *Store, q Querier, ss []*webho
 			again[n] = ss[at]
 		}
 		var staleNow, lockedNow []int
-		staleNow, lockedNow, err = d.trySettle(ctx, s, q, again)
+		staleNow, lockedNow, err = d.trySettle(ctx, s, q, again, true)
 		for _, n := range staleNow {
 			stale = append(stale, locked[n])
 		}
@@ -344,7 +346,7 @@ func (d postgreSQL) settle(ctx context.Context, s *Store, q Querier, ss []*webho
 	return stale, err
 }
 
-func (d postgreSQL) trySettle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale, locked []int, err error) {
+func (d postgreSQL) trySettle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, careful bool) (stale, locked []int, err error) {
 	var ids, leases, states, delays, counted, attempts, numbers, starts, durations, urls, statuses, errs, requests, responses array
 	var offsets, sizes, truncated, healths, pauses, reasons, ifs array
 	sums, bodies := make([]byte, 0, 32*len(ss)), []byte{}
@@ -378,10 +380,10 @@ func (d postgreSQL) trySettle(ctx context.Context, s *Store, q Querier, ss []*we
 		reasons.text(storable(o.Disable))
 		ifs.time(o.IfFailingSince)
 	}
-	err = s.query(ctx, q, `SELECT n, reason FROM outhook_settle($1::timestamptz, $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::boolean[],
-		$7::text[], $8::integer[], $9::timestamptz[], $10::bigint[], $11::text[], $12::integer[], $13::text[], $14::text[], $15::text[],
-		$16::bytea, $17::bytea, $18::integer[], $19::integer[], $20::boolean[], $21::integer[], $22::bigint[], $23::text[], $24::timestamptz[])`,
-		[]any{d.stamp(s.injected()), ids.String(), leases.String(), states.String(), delays.String(), counted.String(),
+	err = s.query(ctx, q, `SELECT n, reason FROM outhook_settle($1::timestamptz, $2::boolean, $3::uuid[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[],
+		$8::text[], $9::integer[], $10::timestamptz[], $11::bigint[], $12::text[], $13::integer[], $14::text[], $15::text[], $16::text[],
+		$17::bytea, $18::bytea, $19::integer[], $20::integer[], $21::boolean[], $22::integer[], $23::bigint[], $24::text[], $25::timestamptz[])`,
+		[]any{d.stamp(s.injected()), careful, ids.String(), leases.String(), states.String(), delays.String(), counted.String(),
 			attempts.String(), numbers.String(), starts.String(), durations.String(), urls.String(), statuses.String(), errs.String(), requests.String(), responses.String(),
 			sums, bodies, offsets.String(), sizes.String(), truncated.String(), healths.String(), pauses.String(), reasons.String(), ifs.String()},
 		func(rows Rows) error {

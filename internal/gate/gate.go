@@ -95,7 +95,7 @@ func (g *Gate) Key(name string, limit int, perSecond float64, failing bool, now 
 // Plan returns how much may start now: free in all; of a key in room as much as
 // stands there; of any other key one, after which it is in room. wait is until a
 // key's rate allows more, 0 if none waits for that. room is valid until the next
-// call of any method.
+// call of any method, and has not many more names than there are places.
 func (g *Gate) Plan(now time.Time) (free int, room map[string]int, wait time.Duration) {
 	g.age(now)
 	if g.changed {
@@ -252,9 +252,11 @@ func (g *Gate) refresh(k *Key, now time.Time) {
 	delete(g.limited, k)
 	n := g.allowed(k, now)
 	_, limited := g.limited[k]
-	if k.inflight == 0 && (n > 0 || limited && now.Sub(k.used) >= relook) {
-		delete(g.room, k.name)
-	} else {
+	idle := k.inflight == 0 && (n > 0 || limited && now.Sub(k.used) >= relook)
+	delete(g.room, k.name)
+	// A quick key keeps its room between two pieces of work, unless there are so
+	// many keys that each needs one place at most.
+	if !idle || n > 1 && !k.wary && k.limiter == nil && len(g.room) < g.size {
 		g.room[k.name] = n
 	}
 }

@@ -68,7 +68,7 @@ func TestPlacesAreBoundedInAllAndPerKey(t *testing.T) {
 		t.Error("a third of a was let in")
 	}
 	h.room("a", 0)
-	h.room("b", unnamed)
+	h.room("b", 2)
 	h.free(2)
 	h.enter("b", 9, 0)
 	h.enter("b", 9, 0)
@@ -77,7 +77,7 @@ func TestPlacesAreBoundedInAllAndPerKey(t *testing.T) {
 		t.Error("a fifth was let in")
 	}
 	h.leave(a1, a2)
-	h.room("a", unnamed)
+	h.room("a", 2)
 	h.free(2)
 }
 
@@ -122,7 +122,7 @@ func TestWorkThatTakesLongMakesItsKeyWaryWhileItRuns(t *testing.T) {
 	}
 	h.room("slow", 0) // 4 wary ones hold half
 	h.free(4)
-	h.room("quick", unnamed)
+	h.room("quick", 4)
 	h.leave(p)
 	h.room("slow", unnamed)
 	p = h.enter("slow", 8, 0)
@@ -142,7 +142,17 @@ func TestOneKeyHoldsAtMostHalf(t *testing.T) {
 	if h.enter("a", 8, 0) != nil {
 		t.Error("a key alone holds more than half")
 	}
-	h.room("b", unnamed)
+	h.room("b", 4)
+}
+
+func TestRoomNamesNotManyMoreIdleKeysThanThereArePlaces(t *testing.T) {
+	h := newHouse(t, 4)
+	for n := range 100 {
+		h.prove(fmt.Sprint("key", n))
+	}
+	if _, room, _ := h.Plan(h.now); len(room) > 4 {
+		t.Errorf("room names %d idle keys", len(room))
+	}
 }
 
 func TestAKeyStaysWaryWhileOldWorkOfItHangs(t *testing.T) {

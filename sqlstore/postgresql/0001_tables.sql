@@ -54,8 +54,8 @@ CREATE INDEX outhook_ix_events_tenant ON outhook_events (tenant, created_at, seq
 CREATE INDEX outhook_ix_events_created ON outhook_events (created_at, seq);
 
 -- Pending deliveries: the queue. Finished ones move to outhook_finished, so that
--- this table stays small, and its rows, which every claim rewrites, have few
--- indexes.
+-- this table stays small. A claim changes nothing that an index has, and pages
+-- are half empty for it: its rows are rewritten in place (HOT).
 CREATE TABLE outhook_pending (
 	id            uuid PRIMARY KEY,
 	seq           bigint NOT NULL DEFAULT nextval('outhook_seq'),
@@ -69,7 +69,8 @@ CREATE TABLE outhook_pending (
 	last_status   integer NOT NULL DEFAULT 0,
 	last_error    text NOT NULL DEFAULT '',
 	first_attempt timestamptz,
-	next_attempt  timestamptz NOT NULL, -- the end of the lease while leased
+	due           timestamptz NOT NULL, -- its place in the queue, with seq
+	next_attempt  timestamptz NOT NULL, -- the end of the lease while leased, else as due
 	created_at    timestamptz NOT NULL,
 	updated_at    timestamptz NOT NULL,
 	lease         bigint NOT NULL DEFAULT 0, -- the fencing token
@@ -79,8 +80,8 @@ CREATE TABLE outhook_pending (
 	chain         text COLLATE "C", -- the ordering key, of an ordered endpoint only
 	head          boolean NOT NULL DEFAULT true, -- may be claimed: in no chain, or the first of it
 	size          integer NOT NULL -- of the event's data
-) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
-CREATE INDEX outhook_ix_pending_due ON outhook_pending (endpoint_id, head, next_attempt, seq);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+CREATE INDEX outhook_ix_pending_due ON outhook_pending (endpoint_id, head, due, seq);
 CREATE INDEX outhook_ix_pending_chain ON outhook_pending (endpoint_id, chain, seq) WHERE chain IS NOT NULL;
 CREATE INDEX outhook_ix_pending_heads ON outhook_pending (endpoint_id, chain) WHERE head AND chain IS NOT NULL;
 CREATE INDEX outhook_ix_pending_event ON outhook_pending (event_id);
@@ -123,9 +124,9 @@ CREATE TABLE outhook_attempts (
 	response_headers text NOT NULL,
 	body_sha256      bytea NOT NULL,
 	response_body    bytea NOT NULL,
-	truncated        boolean NOT NULL,
-	PRIMARY KEY (delivery_id, id)
+	truncated        boolean NOT NULL
 );
+CREATE INDEX outhook_ix_attempts_delivery ON outhook_attempts (delivery_id);
 
 -- The queue's order. A lane is the queue's view of an endpoint: which endpoints
 -- have something due, and whose turn it is, without looking at their backlogs.
@@ -139,7 +140,8 @@ CREATE TABLE outhook_lanes (
 	tenant        text COLLATE "C" NOT NULL,
 	turn          timestamptz NOT NULL DEFAULT clock_timestamp(), -- the smallest in its tenant is next
 	wake          timestamptz,          -- asleep until then; null: awake
-	since         timestamptz NOT NULL, -- nothing pending has an earlier next_attempt
+	since         timestamptz NOT NULL, -- what is before this place in the queue is
+	since_seq     bigint NOT NULL DEFAULT 0, -- leased, or waits in its chain
 	not_before    timestamptz,
 	failing_since timestamptz
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
@@ -152,6 +154,15 @@ CREATE TABLE outhook_alarms (
 	endpoint_id text COLLATE "C" NOT NULL,
 	chain       text COLLATE "C", -- whose first delivery may have changed
 	PRIMARY KEY (due, seq)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+-- The leases. When one ends, a claim returns to the queue what is not settled.
+-- Up to 100 deliveries share a row, so that it is stored in one piece.
+CREATE TABLE outhook_leases (
+	until timestamptz NOT NULL,
+	seq   bigint GENERATED ALWAYS AS IDENTITY,
+	ids   uuid[] NOT NULL,
+	PRIMARY KEY (until, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
 INSERT INTO outhook_schema (version) VALUES (1);

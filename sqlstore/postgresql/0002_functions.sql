@@ -2,8 +2,15 @@
 -- client: a call of one of these functions. Their plans are cached within the
 -- session whatever the driver or a pooler does with prepared statements, and are
 -- made to last while empty tables grow: what is looked up by key is so by
--- construction (OFFSET 0 keeps the planner from joining whole tables). Every statement of a function sees what was committed before it
--- began, on which the lanes rest: READ COMMITTED is required where that matters.
+-- construction (OFFSET 0 keeps the planner from joining whole tables). Every
+-- statement of a function sees what was committed before it began, on which the
+-- lanes rest: READ COMMITTED is required where that matters.
+
+-- outhook_id returns a new UUID, version 7.
+CREATE FUNCTION outhook_id(_at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS $$
+	SELECT (overlay(lpad(to_hex((extract(epoch FROM _at) * 1000)::bigint), 12, '0') PLACING '-' FROM 9 FOR 0)
+		|| '-7' || substr(gen_random_uuid()::text, 16))::uuid
+$$;
 
 -- outhook_enqueue stores publications and their deliveries. _calls says which
 -- of them belong together: a call with a conflict leaves nothing. All IDs and
@@ -26,7 +33,6 @@ DECLARE
 	_n      integer;
 	_by_id  record;
 	_by_key record;
-	_prefix text := overlay(lpad(to_hex((extract(epoch FROM _at) * 1000)::bigint), 12, '0') PLACING '-' FROM 9 FOR 0) || '-7'; -- of UUIDs, version 7
 BEGIN
 	IF _lock_timeout IS NOT NULL THEN
 		PERFORM set_config('lock_timeout', _lock_timeout, true);
@@ -95,8 +101,8 @@ BEGIN
 		SELECT m.n, e.* FROM matched m CROSS JOIN LATERAL (
 			SELECT id, tenant, ordered FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
 	), inserted AS (
-		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin, next_attempt, created_at, updated_at, chain, head, size)
-		SELECT (_prefix || substr(gen_random_uuid()::text, 16))::uuid, p.id, p.type, p.tenant, r.id, r.tenant, p.origin, _at, _at, _at,
+		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin, due, next_attempt, created_at, updated_at, chain, head, size)
+		SELECT outhook_id(_at), p.id, p.type, p.tenant, r.id, r.tenant, p.origin, _at, _at, _at, _at,
 			CASE WHEN r.ordered THEN p.ordering_key END, NOT r.ordered, p.size
 		FROM reached r JOIN publications p ON p.n = r.n ORDER BY p.n
 		RETURNING event_id, endpoint_id, chain
@@ -118,7 +124,6 @@ LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_hashjoin = of
 #variable_conflict use_column
 DECLARE
 	_at     timestamptz := coalesce(_now, clock_timestamp());
-	_prefix text := overlay(lpad(to_hex((extract(epoch FROM _at) * 1000)::bigint), 12, '0') PLACING '-' FROM 9 FOR 0) || '-7'; -- of UUIDs, version 7
 BEGIN
 	-- So that of two who look for what is missing only one creates it.
 	PERFORM 1 FROM outhook_events WHERE id = ANY (_ids) ORDER BY id FOR NO KEY UPDATE;
@@ -139,15 +144,17 @@ BEGIN
 			AND NOT EXISTS (SELECT FROM outhook_finished d WHERE d.event_id = w.id AND d.endpoint_id || '' = w.endpoint_id AND d.state = 'delivered')
 	), inserted AS (
 		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
-			next_attempt, created_at, updated_at, lease, leased, outside, chain, head, size)
-		SELECT (_prefix || substr(gen_random_uuid()::text, 16))::uuid, v.id, v.type, v.tenant, r.endpoint_id, r.tenant, r.origin,
-			_at + r.lease * interval '1 microsecond', _at, _at, (r.lease > 0)::integer, r.lease > 0, r.lease > 0,
+			due, next_attempt, created_at, updated_at, lease, leased, outside, chain, head, size)
+		SELECT outhook_id(_at), v.id, v.type, v.tenant, r.endpoint_id, r.tenant, r.origin,
+			_at, _at + r.lease * interval '1 microsecond', _at, _at, (r.lease > 0)::integer, r.lease > 0, r.lease > 0,
 			CASE WHEN r.ordered AND r.lease = 0 THEN v.ordering_key END, NOT r.ordered OR r.lease > 0, octet_length(v.data)
 		FROM reached r JOIN outhook_events v ON v.id = r.id ORDER BY r.n, r.m
-		RETURNING event_id, endpoint_id, id, next_attempt, chain
+		RETURNING event_id, endpoint_id, id, next_attempt, leased, chain
 	), alarms AS (
 		INSERT INTO outhook_alarms (due, endpoint_id, chain)
-		SELECT min(next_attempt), endpoint_id, chain FROM inserted GROUP BY endpoint_id, chain
+		SELECT DISTINCT _at, endpoint_id, chain FROM inserted WHERE NOT leased
+	), leases AS (
+		INSERT INTO outhook_leases (until, ids) SELECT next_attempt, ARRAY[id] FROM inserted WHERE leased
 	)
 	SELECT event_id, id FROM inserted;
 END $$;
@@ -174,33 +181,61 @@ DECLARE
 	_until  timestamptz := _at + _lease * interval '1 microsecond';
 	_share  CONSTANT integer := 8; -- of a lane, before it is the next one's turn
 	_skip   text[] := ARRAY(SELECT u.id FROM unnest(_named, _rooms) AS u (id, room) WHERE u.room <= 0);
+	_held   text[] := '{}'; -- the lanes that have alarms and are locked
+	_more   text[];
+	_count  integer;
 	_lanes  text[];
 	_chains text[];
-	_first  text;
-	_last   text;
-	_limit  integer;
-	_enough integer; -- how many of the lanes that were chosen have room for what is asked for
+	_single boolean; -- there is one tenant
+	_most   integer; -- lanes of a tenant that are chosen
+	_limit  integer; -- and of all
+	_enough integer; -- how many of these have room for what is asked for
 	_alone  boolean; -- there are no others than these
 	_left   integer := _max;
-	_some   uuid[];
 	_taken  uuid[] := '{}';
-	_full   boolean;
-	_size   bigint;
+	_events text[] := '{}'; -- whose deliveries these are
+	_owners text[] := '{}'; -- and their endpoints
+	_batch  record;
+	_part   integer; -- of a lane, this time
 	_sum    bigint := 0;
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'outhook_claim needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
 	END IF;
 
-	-- A claim that is lost when the server crashes is one whose lease has run
-	-- out: nothing needs to wait for the disk.
+	-- A claim that is lost when the server crashes is as one whose lease has run
+	-- out, so nothing needs to wait for the disk. Its lease number may be given
+	-- again: then an outcome of the lost claim counts as one of the new.
 	PERFORM set_config('synchronous_commit', 'off', true);
 
+	-- Return to the queue what was not settled while it was leased. What another
+	-- has locked, who is settling it, is looked at again.
+	IF EXISTS (SELECT FROM outhook_leases WHERE until <= _at) THEN
+		WITH ended AS MATERIALIZED (
+			SELECT until, seq, ids FROM outhook_leases WHERE until <= _at ORDER BY until LIMIT 100 FOR UPDATE SKIP LOCKED
+		), unsettled AS MATERIALIZED (
+			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT unnest(ids) FROM ended)) AND leased AND next_attempt <= _at
+		), free AS MATERIALIZED (
+			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM unsettled)) AND leased AND next_attempt <= _at FOR UPDATE SKIP LOCKED
+		), returned AS (
+			UPDATE outhook_pending d SET due = d.next_attempt, leased = false, expired = d.expired + 1
+			WHERE d.id = ANY (ARRAY(SELECT id FROM free)) RETURNING d.endpoint_id, d.due
+		), rung AS (
+			INSERT INTO outhook_alarms (due, endpoint_id) SELECT min(due), endpoint_id FROM returned GROUP BY endpoint_id
+		), again AS (
+			INSERT INTO outhook_leases (until, ids)
+			SELECT _at + interval '1 second', ARRAY[id] FROM unsettled WHERE id NOT IN (SELECT id FROM free)
+		)
+		DELETE FROM outhook_leases l USING ended e WHERE l.until = e.until AND l.seq = e.seq AND l.until = ANY (ARRAY(SELECT until FROM ended));
+	END IF;
+
 	-- Wake the lanes whose time has come and fold the alarms into them. What
-	-- another has locked keeps its alarm.
-	IF EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_lanes WHERE wake <= _at) THEN
+	-- another has locked keeps its alarms, however many, and does not hide those
+	-- of others.
+	WHILE EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_lanes WHERE wake <= _at) LOOP
 		WITH alarms AS MATERIALIZED (
-			SELECT due, seq, endpoint_id, chain FROM outhook_alarms WHERE due <= _at ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
+			SELECT due, seq, endpoint_id, chain FROM outhook_alarms
+			WHERE due <= _at AND endpoint_id <> ALL (_held) ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
 		), rung AS MATERIALIZED (
 			SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
 		), lanes AS MATERIALIZED (
@@ -212,11 +247,12 @@ BEGIN
 		), woken AS (
 			UPDATE outhook_lanes l SET
 				since = least(n.since, r.due),
+				since_seq = CASE WHEN r.due <= n.since THEN 0 ELSE l.since_seq END,
 				wake = CASE WHEN n.not_before > _at THEN n.not_before END,
 				turn = CASE WHEN n.wake IS NULL OR n.not_before > _at THEN l.turn ELSE clock_timestamp() END
 			FROM lanes n LEFT JOIN rung r ON r.endpoint_id = n.endpoint_id
 			WHERE l.endpoint_id = n.endpoint_id AND l.endpoint_id = ANY (ARRAY(SELECT endpoint_id FROM lanes))
-				AND (r.due < n.since OR n.wake <= _at OR r.due IS NOT NULL AND n.wake IS NOT NULL AND (n.not_before > _at) IS NOT TRUE)
+				AND (r.due <= n.since OR n.wake <= _at OR r.due IS NOT NULL AND n.wake IS NOT NULL AND (n.not_before > _at) IS NOT TRUE)
 		), answered AS (
 			DELETE FROM outhook_alarms a USING alarms n
 			WHERE a.due = n.due AND a.seq = n.seq AND a.due = ANY (ARRAY(SELECT due FROM alarms))
@@ -224,14 +260,17 @@ BEGIN
 					OR NOT EXISTS (SELECT FROM outhook_lanes l WHERE l.endpoint_id = n.endpoint_id))
 			RETURNING n.endpoint_id, n.chain
 		)
-		SELECT array_agg(endpoint_id), array_agg(chain) INTO _lanes, _chains
+		SELECT array_agg(endpoint_id), array_agg(chain), (SELECT count(*) FROM alarms),
+			ARRAY(SELECT endpoint_id FROM rung EXCEPT SELECT endpoint_id FROM lanes)
+		INTO _lanes, _chains, _count, _more
 		FROM (SELECT DISTINCT endpoint_id, chain FROM answered WHERE chain IS NOT NULL) a;
 
 		-- The first of each chain may be claimed from now on, unless one that was
 		-- committed before it is under way.
 		IF _chains IS NOT NULL THEN
 			UPDATE outhook_pending d SET head = (d.id = a.first AND NOT a.busy),
-				next_attempt = CASE WHEN d.id = a.first AND NOT a.busy THEN greatest(d.next_attempt, _at) ELSE d.next_attempt END
+				due = CASE WHEN d.id = a.first AND NOT a.busy THEN greatest(d.due, _at) ELSE d.due END,
+				next_attempt = CASE WHEN d.id = a.first AND NOT a.busy THEN greatest(d.due, _at) ELSE d.due END
 			FROM (
 				SELECT a.endpoint_id, a.chain, f.id AS first, EXISTS (
 						SELECT FROM outhook_pending o
@@ -245,15 +284,18 @@ BEGIN
 			) r
 			WHERE d.id = r.id AND NOT d.leased AND d.head <> (d.id = a.first AND NOT a.busy);
 		END IF;
-	END IF;
+		EXIT WHEN _count < 1000 OR _more = '{}';
+		_held := _held || _more;
+	END LOOP;
 
 	LOOP
 		-- Choose lanes, as many as should do; if they do not, as many as may be
 		-- needed. The tenants take turns; of several, none gets more than a
 		-- quarter at once.
-		SELECT min(tenant), max(tenant) INTO _first, _last FROM outhook_lanes WHERE wake IS NULL;
-		EXIT WHEN _first IS NULL;
-		_limit := CASE WHEN _left = _max AND _limit IS NULL THEN least(_left, ceil(2.0 * _left / _share)) ELSE _left END;
+		SELECT min(tenant) = max(tenant) INTO _single FROM outhook_lanes WHERE wake IS NULL;
+		EXIT WHEN _single IS NULL;
+		_limit := CASE WHEN _limit IS NULL THEN least(_left, ceil(2.0 * _left / _share)) ELSE _left END;
+		_most := CASE WHEN _single THEN _limit ELSE ceil(_limit / 4.0) END;
 		WITH RECURSIVE after AS (
 			SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
 			UNION ALL
@@ -273,57 +315,62 @@ BEGIN
 						SELECT endpoint_id, tenant FROM outhook_lanes l
 						WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
 							AND (_room > 0 OR l.endpoint_id = ANY (_named))
-						ORDER BY turn LIMIT CASE WHEN _first = _last THEN _limit ELSE ceil(_limit / 4.0) END FOR UPDATE SKIP LOCKED) l
+						ORDER BY turn LIMIT _most FOR UPDATE SKIP LOCKED) l
 				LIMIT _limit
 			) l
 		), filled AS (
 			SELECT c.*, least(coalesce(u.room, _room), _share) AS room, sum(least(coalesce(u.room, _room), _share)) OVER (ORDER BY c.rank, c.nth) AS space
 			FROM chosen c LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = c.endpoint_id
 		)
-		SELECT array_agg(endpoint_id ORDER BY rank, nth), count(*) FILTER (WHERE space - room < _left) INTO _lanes, _enough FROM filled;
+		SELECT array_agg(endpoint_id ORDER BY rank, nth), count(*) FILTER (WHERE space - room < _left), count(*) < _limit AND max(rank) < _most
+		INTO _lanes, _enough, _alone FROM filled;
 		EXIT WHEN _lanes IS NULL;
-		_alone := cardinality(_lanes) < _limit AND _first = _last; -- there are no others
-		_lanes := _lanes[1:_enough];
+		IF _alone THEN
+			_part := greatest(_share, ceil(_left::numeric / cardinality(_lanes)));
+		ELSE
+			_part := _share;
+			_lanes := _lanes[1:_enough];
+		END IF;
 
 		-- Take the oldest of each and see when there will be more. What is read
 		-- is what may be taken, and one.
 		WITH lanes AS MATERIALIZED (
-			SELECT o.n, l.endpoint_id, l.since, l.not_before, e.id IS NULL OR e.disabled AS off,
+			SELECT o.n, l.endpoint_id, l.since, l.since_seq, l.not_before, e.id IS NULL OR e.disabled AS off,
 				CASE
 					WHEN e.id IS NULL OR e.disabled OR l.not_before > _at THEN 0
 					WHEN l.not_before IS NOT NULL THEN 1
-					WHEN _alone THEN coalesce(u.room, _room)
-					ELSE least(coalesce(u.room, _room), _share)
+					ELSE least(coalesce(u.room, _room), _part)
 				END AS room
 			FROM unnest(_lanes) WITH ORDINALITY AS o (endpoint_id, n)
 				CROSS JOIN LATERAL (SELECT * FROM outhook_lanes WHERE endpoint_id = o.endpoint_id OFFSET 0) l
 				LEFT JOIN LATERAL (SELECT id, disabled FROM outhook_endpoints WHERE id = o.endpoint_id OFFSET 0) e ON true
 				LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = o.endpoint_id
 		), candidates AS MATERIALIZED (
-			SELECT l.n, l.room, d.id, d.next_attempt, d.size, row_number() OVER (PARTITION BY l.n ORDER BY d.next_attempt, d.seq) AS k
+			SELECT l.n, l.room, d.id, d.due, d.seq, d.size, row_number() OVER (PARTITION BY l.n ORDER BY d.due, d.seq) AS k
 			FROM lanes l CROSS JOIN LATERAL (
-				SELECT id, seq, next_attempt, size FROM outhook_pending d
-				WHERE d.head AND d.endpoint_id = l.endpoint_id AND d.next_attempt >= l.since
-				ORDER BY d.next_attempt, d.seq LIMIT least(l.room, _left) + 1) d
+				SELECT id, seq, due, size FROM outhook_pending d
+				WHERE d.head AND d.endpoint_id = l.endpoint_id AND (d.due, d.seq) >= (l.since, l.since_seq) AND NOT d.leased
+				ORDER BY d.due, d.seq LIMIT least(l.room, _left) + 1) d
 			WHERE l.room > 0
 		), wanted AS MATERIALIZED (
 			SELECT f.id, f.nth = 1 AND _left = _max OR _bytes <= 0 OR _sum + f.bytes <= _bytes AS fits FROM (
 				SELECT id, row_number() OVER w AS nth, sum(size) OVER w AS bytes
-				FROM candidates WHERE k <= room AND next_attempt <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
+				FROM candidates WHERE k <= room AND due <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
 			) f WHERE f.nth <= _left
-		), locked AS MATERIALIZED (
-			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM wanted WHERE fits)) AND next_attempt <= _at FOR UPDATE SKIP LOCKED
 		), leased AS (
-			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true, expired = d.expired + d.leased::integer
-			WHERE d.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING d.id
+			-- Who holds a lane is alone in leasing and cancelling its deliveries.
+			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true
+			WHERE d.id = ANY (ARRAY(SELECT id FROM wanted WHERE fits)) AND NOT d.leased RETURNING d.id, d.event_id, d.endpoint_id
 		), rest AS (
-			SELECT l.endpoint_id, l.off, l.room, l.not_before, l.since AS was, count(t.id) AS taken,
-				least(min(c.next_attempt) FILTER (WHERE t.id IS NULL), CASE WHEN count(t.id) > 0 THEN _until END, 'infinity') AS since
+			SELECT l.endpoint_id, l.off, l.room, l.not_before, l.since AS was, l.since_seq AS was_seq, count(t.id) AS taken,
+				coalesce((array_agg(c.due ORDER BY c.k) FILTER (WHERE t.id IS NULL AND c.k IS NOT NULL))[1], 'infinity') AS since,
+				coalesce((array_agg(c.seq ORDER BY c.k) FILTER (WHERE t.id IS NULL AND c.k IS NOT NULL))[1], 0) AS seq
 			FROM lanes l LEFT JOIN candidates c ON c.n = l.n LEFT JOIN leased t ON t.id = c.id
-			GROUP BY l.endpoint_id, l.off, l.room, l.not_before, l.since
+			GROUP BY l.endpoint_id, l.off, l.room, l.not_before, l.since, l.since_seq
 		), moved AS (
 			UPDATE outhook_lanes m SET
 				since = CASE WHEN r.room = 0 THEN r.was ELSE r.since END,
+				since_seq = CASE WHEN r.room = 0 THEN r.was_seq ELSE r.seq END,
 				turn = CASE WHEN r.taken > 0 THEN clock_timestamp() ELSE m.turn END,
 				not_before = CASE WHEN r.taken > 0 AND r.not_before IS NOT NULL THEN _until ELSE r.not_before END,
 				wake = CASE
@@ -335,45 +382,58 @@ BEGIN
 			FROM rest r
 			WHERE m.endpoint_id = r.endpoint_id AND m.endpoint_id = ANY (_lanes) AND (r.taken > 0 OR r.room = 0 OR r.since > _at)
 		)
-		SELECT array_agg(t.id ORDER BY c.n, c.k), sum(c.size), EXISTS (SELECT FROM wanted WHERE NOT fits)
-		INTO _some, _size, _full FROM leased t JOIN candidates c ON c.id = t.id;
+		SELECT array_agg(t.id ORDER BY c.n, c.k) AS ids, array_agg(t.event_id ORDER BY c.n, c.k) AS events, array_agg(t.endpoint_id ORDER BY c.n, c.k) AS owners,
+			sum(c.size) AS size, EXISTS (SELECT FROM wanted WHERE NOT fits) AS full
+		INTO _batch FROM leased t JOIN candidates c ON c.id = t.id;
 
-		IF _some IS NOT NULL THEN
-			_taken := _taken || _some;
-			_left := _left - cardinality(_some);
-			_sum := _sum + _size;
+		IF _batch.ids IS NOT NULL THEN
+			_taken := _taken || _batch.ids;
+			_events := _events || _batch.events;
+			_owners := _owners || _batch.owners;
+			_left := _left - cardinality(_batch.ids);
+			_sum := _sum + _batch.size;
 		END IF;
 		-- The batch ends before what does not fit, whose turn comes first then.
-		EXIT WHEN _left = 0 OR _full;
+		EXIT WHEN _left = 0 OR _batch.full;
 		_skip := _skip || _lanes;
 	END LOOP;
 
 	IF _left < _max THEN
+		INSERT INTO outhook_leases (until, ids) SELECT _until, _taken[k:k + 99] FROM generate_series(1, cardinality(_taken), 100) AS k;
 		RETURN QUERY
 		SELECT NULL::bigint, t.n, t.id, d.origin, d.attempts, d.last_status, d.last_error,
 			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.lease, d.expired,
 			d.event_id, d.event_type, d.event_tenant,
-			v.key, v.ordering_key, v.time, v.created_at, v.test, CASE WHEN t.of_event = 1 THEN v.data END, v.sum,
-			d.endpoint_id, d.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, l.failing_since, l.not_before,
-			e.created_at, e.updated_at, e.rev, CASE WHEN t.of_endpoint = 1 THEN e.config END
+			v.key, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum,
+			d.endpoint_id, d.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, e.failing_since, e.not_before,
+			e.created_at, e.updated_at, e.rev, e.config
 		FROM (
-			SELECT t.id, t.n, row_number() OVER (PARTITION BY d.event_id ORDER BY t.n) AS of_event, row_number() OVER (PARTITION BY d.endpoint_id ORDER BY t.n) AS of_endpoint
-			FROM unnest(_taken) WITH ORDINALITY AS t (id, n) CROSS JOIN LATERAL (SELECT event_id, endpoint_id FROM outhook_pending WHERE id = t.id OFFSET 0) d
+			SELECT id, event_id, endpoint_id, n, row_number() OVER (PARTITION BY event_id) AS of_event, row_number() OVER (PARTITION BY endpoint_id) AS of_endpoint
+			FROM unnest(_taken, _events, _owners) WITH ORDINALITY AS t (id, event_id, endpoint_id, n)
 		) t
 			CROSS JOIN LATERAL (SELECT * FROM outhook_pending WHERE id = t.id OFFSET 0) d
-			CROSS JOIN LATERAL (SELECT * FROM outhook_events WHERE id = d.event_id OFFSET 0) v
-			CROSS JOIN LATERAL (SELECT * FROM outhook_endpoints WHERE id = d.endpoint_id OFFSET 0) e
-			CROSS JOIN LATERAL (SELECT failing_since, not_before FROM outhook_lanes WHERE endpoint_id = d.endpoint_id OFFSET 0) l;
+			LEFT JOIN LATERAL (SELECT * FROM outhook_events WHERE t.of_event = 1 AND id = t.event_id OFFSET 0) v ON true
+			LEFT JOIN LATERAL (
+				SELECT e.*, l.failing_since, l.not_before FROM outhook_endpoints e, outhook_lanes l
+				WHERE t.of_endpoint = 1 AND e.id = t.endpoint_id AND l.endpoint_id = t.endpoint_id OFFSET 0) e ON true;
 		RETURN;
 	END IF;
+
+	-- What is settled does not need to be woken for.
+	DELETE FROM outhook_leases l USING (
+		SELECT until, seq, ids FROM outhook_leases ORDER BY until LIMIT 100 FOR UPDATE SKIP LOCKED) f
+	WHERE l.until = f.until AND l.seq = f.seq AND NOT EXISTS (SELECT FROM outhook_pending d WHERE d.id = ANY (f.ids) AND d.leased);
 
 	-- Lanes that are awake and have room are in the hands of others, who may
 	-- leave something.
 	RETURN QUERY SELECT CASE
 			WHEN EXISTS (SELECT FROM outhook_lanes l WHERE l.wake IS NULL AND l.endpoint_id <> ALL (_skip) AND (_room > 0 OR l.endpoint_id = ANY (_named)))
-				OR EXISTS (SELECT FROM outhook_alarms WHERE due <= _at)
+				OR EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_leases WHERE until <= _at)
 			THEN 20000
-			ELSE extract(epoch FROM nullif(least((SELECT min(due) FROM outhook_alarms WHERE due > _at), (SELECT min(wake) FROM outhook_lanes WHERE wake > _at)), 'infinity') - _at) * 1000000
+			ELSE extract(epoch FROM nullif(least(
+				(SELECT min(due) FROM outhook_alarms WHERE due > _at),
+				(SELECT min(wake) FROM outhook_lanes WHERE wake > _at),
+				(SELECT min(until) FROM outhook_leases WHERE until > _at)), 'infinity') - _at) * 1000000
 		END::bigint, NULL::bigint, NULL::uuid, NULL::text, NULL::integer, NULL::integer, NULL::text,
 		NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::bigint, NULL::integer,
 		NULL::text, NULL::text, NULL::text,
@@ -385,10 +445,11 @@ END $$;
 -- outhook_settle applies outcomes; the deliveries are all different. It returns
 -- the positions of those that were not applied and why: repeated, if the attempt
 -- is stored already; locked, if another transaction has the delivery; or stale.
--- It waits for nobody for long: where a transaction keeps an endpoint locked, what
+-- It waits for nobody for long: if a delivery is locked it fails, or is _careful
+-- and leaves that one alone; where a transaction keeps an endpoint locked, what
 -- an outcome says of its health is left to the next outcome.
 CREATE FUNCTION outhook_settle(
-	_now timestamptz, _ids uuid[], _leases bigint[], _states text[], _delays bigint[], _counted boolean[],
+	_now timestamptz, _careful boolean, _ids uuid[], _leases bigint[], _states text[], _delays bigint[], _counted boolean[],
 	_attempts text[], _numbers integer[], _starts timestamptz[], _durations bigint[], _urls text[], _statuses integer[], _errors text[],
 	_requests text[], _responses text[], _sums bytea, _bodies bytea, _offsets integer[], _sizes integer[], _truncated boolean[],
 	_healths integer[], _pauses bigint[], _reasons text[], _ifs timestamptz[]
@@ -399,14 +460,19 @@ DECLARE
 	_at        timestamptz := coalesce(_now, clock_timestamp());
 	_done      bigint[]; -- the positions of what is applied, in the order of the call
 	_endpoints text[];   -- and whose they are
+	_free      uuid[];
 	_changing  text[];
 	_endpoint  text;
 	_lane      record;
-	_record    record;
+	_reason    text;
 	_n         integer;
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'outhook_settle needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
+	END IF;
+
+	IF _careful THEN
+		_free := ARRAY(SELECT id FROM outhook_pending WHERE id = ANY (_ids) FOR UPDATE SKIP LOCKED);
 	END IF;
 
 	WITH outcomes AS MATERIALIZED (
@@ -414,38 +480,45 @@ BEGIN
 				_statuses, _errors, _requests, _responses, _offsets, _sizes, _truncated)
 			WITH ORDINALITY AS o (id, lease, state, delay, counted, attempt_id, number, started_at, duration, url,
 				status, error, request, response, position, size, truncated, n)
-	), held AS MATERIALIZED (
-		SELECT d.id, d.seq, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, d.origin, d.created_at, d.chain,
+		WHERE NOT _careful OR id = ANY (_free)
+	), removed AS (
+		DELETE FROM outhook_pending d USING outcomes o
+		WHERE o.state <> 'pending' AND d.id = o.id AND d.lease = o.lease AND (d.leased OR d.expired > 0)
+		RETURNING o.n, d.id, d.seq, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, o.state, d.origin, d.created_at, d.chain,
 			d.attempts + o.counted::integer AS attempts,
 			CASE WHEN o.counted THEN o.status ELSE d.last_status END AS last_status,
 			CASE WHEN o.counted THEN o.error ELSE d.last_error END AS last_error,
 			CASE WHEN o.counted THEN coalesce(d.first_attempt, o.started_at) ELSE d.first_attempt END AS first_attempt,
-			o.n, o.state, o.delay, o.attempt_id, o.number, o.started_at, o.duration, o.url,
-			o.status, o.error, o.request, o.response, o.position, o.size, o.truncated
-		FROM outcomes o JOIN outhook_pending d ON d.id = o.id AND d.lease = o.lease AND d.leased
-		FOR UPDATE OF d SKIP LOCKED
+			o.attempt_id, o.number, o.started_at, o.duration, o.url, o.status, o.error, o.request, o.response, o.position, o.size, o.truncated
+	), finished AS (
+		INSERT INTO outhook_finished (id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+			attempts, last_status, last_error, first_attempt, created_at, updated_at)
+		SELECT id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
+			attempts, last_status, last_error, first_attempt, created_at, _at
+		FROM removed
+	), again AS (
+		UPDATE outhook_pending d SET attempts = d.attempts + o.counted::integer,
+			last_status = CASE WHEN o.counted THEN o.status ELSE d.last_status END,
+			last_error = CASE WHEN o.counted THEN o.error ELSE d.last_error END,
+			first_attempt = CASE WHEN o.counted THEN coalesce(d.first_attempt, o.started_at) ELSE d.first_attempt END,
+			due = _at + o.delay * interval '1 microsecond', next_attempt = _at + o.delay * interval '1 microsecond', updated_at = _at,
+			lease = d.lease + 1, leased = false, expired = 0
+		FROM outcomes o
+		WHERE o.state = 'pending' AND d.id = o.id AND d.lease = o.lease AND (d.leased OR d.expired > 0)
+		RETURNING o.n, d.id, d.endpoint_id, d.chain, d.due,
+			o.attempt_id, o.number, o.started_at, o.duration, o.url, o.status, o.error, o.request, o.response, o.position, o.size, o.truncated
+	), held AS MATERIALIZED (
+		SELECT n, id, endpoint_id, chain, NULL::timestamptz AS due, attempt_id, number, started_at, duration, url, status, error, request, response, position, size, truncated FROM removed
+		UNION ALL SELECT * FROM again
 	), logged AS (
 		INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
 			request_headers, response_headers, body_sha256, response_body, truncated)
 		SELECT id, attempt_id, number, started_at, duration, url, status, error, request, response,
 			substring(_sums FROM n::integer * 32 - 31 FOR 32), substring(_bodies FROM position + 1 FOR size), truncated
 		FROM held WHERE attempt_id IS NOT NULL
-	), removed AS (
-		DELETE FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM held WHERE state <> 'pending'))
-	), finished AS (
-		INSERT INTO outhook_finished (id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
-			attempts, last_status, last_error, first_attempt, created_at, updated_at)
-		SELECT id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
-			attempts, last_status, last_error, first_attempt, created_at, _at
-		FROM held WHERE state <> 'pending'
-	), again AS (
-		UPDATE outhook_pending d SET attempts = h.attempts, last_status = h.last_status, last_error = h.last_error,
-			first_attempt = h.first_attempt, next_attempt = _at + h.delay * interval '1 microsecond', updated_at = _at,
-			lease = d.lease + 1, leased = false, expired = 0
-		FROM held h WHERE h.state = 'pending' AND d.id = h.id
 	), alarms AS (
 		INSERT INTO outhook_alarms (due, endpoint_id, chain)
-		SELECT _at + min(delay) * interval '1 microsecond', endpoint_id, NULL FROM held WHERE state = 'pending' GROUP BY endpoint_id
+		SELECT min(due), endpoint_id, NULL FROM held WHERE due IS NOT NULL GROUP BY endpoint_id
 		UNION ALL
 		SELECT DISTINCT _at, endpoint_id, chain FROM held WHERE chain IS NOT NULL
 	)
@@ -463,10 +536,10 @@ BEGIN
 
 	IF _changing IS NOT NULL THEN
 		FOR _endpoint IN SELECT c.id FROM unnest(_changing) AS c (id) ORDER BY c.id COLLATE "C" LOOP
+			_reason := NULL;
 			BEGIN
 				SELECT l.not_before, l.failing_since, l.not_before AS was INTO _lane FROM outhook_lanes l WHERE l.endpoint_id = _endpoint FOR UPDATE;
 				CONTINUE WHEN NOT FOUND;
-				SELECT e.disabled, NULL::text AS reason INTO _record FROM outhook_endpoints e WHERE e.id = _endpoint;
 				FOR _n IN SELECT o.n FROM unnest(_done, _endpoints) AS o (n, endpoint_id) WHERE o.endpoint_id = _endpoint ORDER BY o.n LOOP
 					IF _healths[_n] = 1 THEN
 						_lane.not_before := NULL;
@@ -477,8 +550,8 @@ BEGIN
 					IF _pauses[_n] > 0 THEN
 						_lane.not_before := _at + _pauses[_n] * interval '1 microsecond';
 					END IF;
-					IF _reasons[_n] <> '' AND _record.reason IS NULL AND (_ifs[_n] IS NULL OR _ifs[_n] = _lane.failing_since) THEN
-						_record.reason := _reasons[_n];
+					IF _reasons[_n] <> '' AND _reason IS NULL AND (_ifs[_n] IS NULL OR _ifs[_n] = _lane.failing_since) THEN
+						_reason := _reasons[_n];
 					END IF;
 				END LOOP;
 				UPDATE outhook_lanes l SET not_before = _lane.not_before, failing_since = _lane.failing_since WHERE l.endpoint_id = _endpoint;
@@ -486,11 +559,11 @@ BEGIN
 					INSERT INTO outhook_alarms (due, endpoint_id) VALUES (coalesce(_lane.not_before, _at), _endpoint);
 				END IF;
 			EXCEPTION WHEN lock_not_available THEN
-				NULL;
+				CONTINUE;
 			END;
 			BEGIN
-				IF _record.reason IS NOT NULL THEN
-					UPDATE outhook_endpoints e SET disabled = true, disabled_reason = _record.reason, updated_at = _at, rev = e.rev + 1
+				IF _reason IS NOT NULL THEN
+					UPDATE outhook_endpoints e SET disabled = true, disabled_reason = _reason, updated_at = _at, rev = e.rev + 1
 					WHERE e.id = _endpoint AND NOT e.disabled;
 				END IF;
 			EXCEPTION WHEN lock_not_available THEN
@@ -503,7 +576,7 @@ BEGIN
 		RETURN QUERY
 		SELECT o.n, CASE
 				WHEN EXISTS (SELECT FROM outhook_attempts a WHERE a.delivery_id = o.id AND a.id = o.attempt_id) THEN 'repeated'
-				WHEN EXISTS (SELECT FROM outhook_pending d WHERE d.id = o.id AND d.lease = o.lease AND d.leased) THEN 'locked'
+				WHEN EXISTS (SELECT FROM outhook_pending d WHERE d.id = o.id AND d.lease = o.lease AND (d.leased OR d.expired > 0)) THEN 'locked'
 				ELSE 'stale'
 			END
 		FROM unnest(_ids, _leases, _attempts) WITH ORDINALITY AS o (id, lease, attempt_id, n) WHERE o.n <> ALL (_done);
