@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -72,7 +71,8 @@ func (a *array) String() string {
 	if a.Len() == 0 {
 		return "{}"
 	}
-	return a.Builder.String() + "}"
+	a.WriteByte('}')
+	return a.Builder.String()
 }
 
 func (a *array) comma() {
@@ -213,12 +213,6 @@ func (d postgreSQL) address(ctx context.Context, s *Store, q Querier, ps []*webh
 	return created, err
 }
 
-// claimedRow is what outhook_claim returns.
-type claimedRow struct {
-	webhook.Claimed
-	nth int64
-}
-
 func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error) {
 	var named, rooms array
 	for id, room := range r.Room {
@@ -230,82 +224,100 @@ func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.Cl
 	s.mu.Lock()
 	after := s.after
 	s.mu.Unlock()
-	var next time.Duration
-	var batch []claimedRow
-	events, endpoints := make(map[string]*webhook.EventRecord), make(map[string]*webhook.EndpointRecord)
+	b := claimedBatch{rows: make([]webhook.Claimed, 0, r.Max), events: make(map[string]*webhook.EventRecord), endpoints: make(map[string]*webhook.EndpointRecord)}
 	err := s.query(ctx, q, `SELECT next_us, nth, id::text, origin, attempts, last_status, last_error, first_attempt, next_attempt, created_at, updated_at, lease, expired,
 		event_id, event_type, event_tenant, key, ordering_key, event_time, event_created_at, test, data, sum,
 		endpoint_id, tenant, endpoint_tenant, all_tenants, patterns, ordered, failing_since, not_before, endpoint_created_at, endpoint_updated_at, rev, config
 		FROM outhook_claim($1::timestamptz, $2::integer, $3::integer, $4::text[], $5::integer[], $6::bigint, $7::bigint, $8::text)`,
-		[]any{d.stamp(s.injected()), r.Max, r.PerEndpoint, named.String(), rooms.String(), r.MaxBytes, microseconds(r.Lease), after},
-		func(rows Rows) error { return d.scanClaimed(rows, &next, &batch, events, endpoints) })
-	if err != nil || len(batch) == 0 {
-		return nil, next, err
+		[]any{d.stamp(s.injected()), r.Max, r.PerEndpoint, named.String(), rooms.String(), r.MaxBytes, microseconds(r.Lease), after}, b.scan)
+	if err != nil || len(b.rows) == 0 {
+		return nil, b.next, err
 	}
-	slices.SortFunc(batch, func(a, b claimedRow) int { return cmp.Compare(a.nth, b.nth) })
-	claimed := make([]webhook.Claimed, len(batch))
 	served := make(map[string]bool)
-	for n := range batch {
-		claimed[n] = batch[n].Claimed
-		if tenant := claimed[n].Endpoint.Tenant; !served[tenant] {
+	for n := range b.rows {
+		if tenant := b.rows[n].Endpoint.Tenant; !served[tenant] {
 			served[tenant], after = true, tenant
 		}
 	}
 	s.mu.Lock()
 	s.after = after
 	s.mu.Unlock()
-	return claimed, 0, nil
+	return b.rows, 0, nil
 }
 
-// scanClaimed reads a row of outhook_claim. What the event and the endpoint are
-// comes with one of the rows that share them.
-func (d postgreSQL) scanClaimed(rows Rows, next *time.Duration, batch *[]claimedRow, events map[string]*webhook.EventRecord, endpoints map[string]*webhook.EndpointRecord) error {
-	var wait, nth, lease, rev *int64
-	var attempts, lastStatus, expired *int
-	var id, origin, lastError, eventID, eventType, eventTenant, key, orderingKey, endpointID, tenant, endpointTenant, patterns text
-	var firstAttempt, nextAttempt, createdAt, updatedAt, eventTime, eventCreatedAt, failingSince, notBefore, endpointCreatedAt, endpointUpdatedAt stamp
-	var test, allTenants, ordered *bool
-	var data, sum, config []byte
-	if err := rows.Scan(&wait, &nth, &id, &origin, &attempts, &lastStatus, &lastError, &firstAttempt, &nextAttempt, &createdAt, &updatedAt, &lease, &expired,
-		&eventID, &eventType, &eventTenant, &key, &orderingKey, &eventTime, &eventCreatedAt, &test, &data, &sum,
-		&endpointID, &tenant, &endpointTenant, &allTenants, &patterns, &ordered, &failingSince, &notBefore, &endpointCreatedAt, &endpointUpdatedAt, &rev, &config); err != nil {
+// claimedBatch collects what outhook_claim returns.
+type claimedBatch struct {
+	next      time.Duration
+	rows      []webhook.Claimed
+	events    map[string]*webhook.EventRecord
+	endpoints map[string]*webhook.EndpointRecord
+	columns   claimedColumns
+}
+
+// claimedColumns are those of one row. They are scanned into the same place for
+// every row, as their addresses escape.
+type claimedColumns struct {
+	wait, nth, lease, rev                                                      *int64
+	attempts, lastStatus, expired                                              *int
+	id, origin, lastError, eventID, eventType, eventTenant                     text
+	key, orderingKey, endpointID, tenant, endpointTenant, patterns             text
+	firstAttempt, nextAttempt, createdAt, updatedAt, eventTime, eventCreatedAt stamp
+	failingSince, notBefore, endpointCreatedAt, endpointUpdatedAt              stamp
+	test, allTenants, ordered                                                  *bool
+	data, sum, config                                                          []byte
+}
+
+func (c *claimedColumns) scan(rows Rows) error {
+	return rows.Scan(&c.wait, &c.nth, &c.id, &c.origin, &c.attempts, &c.lastStatus, &c.lastError, &c.firstAttempt, &c.nextAttempt, &c.createdAt, &c.updatedAt,
+		&c.lease, &c.expired, &c.eventID, &c.eventType, &c.eventTenant, &c.key, &c.orderingKey, &c.eventTime, &c.eventCreatedAt, &c.test, &c.data, &c.sum,
+		&c.endpointID, &c.tenant, &c.endpointTenant, &c.allTenants, &c.patterns, &c.ordered, &c.failingSince, &c.notBefore,
+		&c.endpointCreatedAt, &c.endpointUpdatedAt, &c.rev, &c.config)
+}
+
+// scan adds a row. What the event and the endpoint are comes with one of the rows
+// that share them.
+func (b *claimedBatch) scan(rows Rows) error {
+	c := &b.columns
+	*c = claimedColumns{}
+	if err := c.scan(rows); err != nil {
 		return err
 	}
-	if id == "" {
-		if wait != nil {
-			*next = max(time.Duration(*wait)*time.Microsecond, time.Microsecond)
+	if c.id == "" {
+		if c.wait != nil {
+			b.next = max(time.Duration(*c.wait)*time.Microsecond, time.Microsecond)
 		}
 		return nil
 	}
-	e, r := events[string(eventID)], endpoints[string(endpointID)]
+	e, r := b.events[string(c.eventID)], b.endpoints[string(c.endpointID)]
 	if e == nil {
-		e = &webhook.EventRecord{ID: string(eventID), Type: string(eventType), Tenant: string(eventTenant)}
-		events[e.ID] = e
+		e = &webhook.EventRecord{ID: string(c.eventID), Type: string(c.eventType), Tenant: string(c.eventTenant)}
+		b.events[e.ID] = e
 	}
-	if test != nil {
-		e.Key, e.OrderingKey, e.Time, e.CreatedAt, e.Test, e.Data = string(key), string(orderingKey), eventTime.Time, eventCreatedAt.Time, *test, data
-		copy(e.Sum[:], sum)
+	if c.test != nil {
+		e.Key, e.OrderingKey, e.Time, e.CreatedAt, e.Test, e.Data = string(c.key), string(c.orderingKey), c.eventTime.Time, c.eventCreatedAt.Time, *c.test, c.data
+		copy(e.Sum[:], c.sum)
 	}
 	if r == nil {
-		r = &webhook.EndpointRecord{ID: string(endpointID)}
-		endpoints[r.ID] = r
+		r = &webhook.EndpointRecord{ID: string(c.endpointID)}
+		b.endpoints[r.ID] = r
 	}
-	if rev != nil {
-		r.Tenant, r.AllTenants, r.Ordered, r.Rev, r.Config = string(endpointTenant), *allTenants, *ordered, *rev, config
-		r.FailingSince, r.NotBefore, r.CreatedAt, r.UpdatedAt = failingSince.Time, notBefore.Time, endpointCreatedAt.Time, endpointUpdatedAt.Time
-		if err := scanPatterns(string(patterns), r); err != nil {
+	if c.rev != nil {
+		r.Tenant, r.AllTenants, r.Ordered, r.Rev, r.Config = string(c.endpointTenant), *c.allTenants, *c.ordered, *c.rev, c.config
+		r.FailingSince, r.NotBefore, r.CreatedAt, r.UpdatedAt = c.failingSince.Time, c.notBefore.Time, c.endpointCreatedAt.Time, c.endpointUpdatedAt.Time
+		if err := scanPatterns(string(c.patterns), r); err != nil {
 			return err
 		}
 	}
-	*batch = append(*batch, claimedRow{nth: *nth, Claimed: webhook.Claimed{
-		Lease: *lease, Expired: *expired, Event: e, Endpoint: r,
+	b.rows = b.rows[:max(len(b.rows), int(*c.nth))]
+	b.rows[*c.nth-1] = webhook.Claimed{
+		Lease: *c.lease, Expired: *c.expired, Event: e, Endpoint: r,
 		Delivery: webhook.Delivery{
-			ID: string(id), EventID: e.ID, EventType: e.Type, EventTenant: e.Tenant,
-			EndpointID: r.ID, Tenant: string(tenant), State: webhook.StatePending, Origin: webhook.Origin(origin),
-			Attempts: *attempts, LastStatus: *lastStatus, LastError: string(lastError),
-			FirstAttempt: firstAttempt.Time, NextAttempt: nextAttempt.Time, CreatedAt: createdAt.Time, UpdatedAt: updatedAt.Time,
+			ID: string(c.id), EventID: e.ID, EventType: e.Type, EventTenant: e.Tenant,
+			EndpointID: r.ID, Tenant: string(c.tenant), State: webhook.StatePending, Origin: webhook.Origin(c.origin),
+			Attempts: *c.attempts, LastStatus: *c.lastStatus, LastError: string(c.lastError),
+			FirstAttempt: c.firstAttempt.Time, NextAttempt: c.nextAttempt.Time, CreatedAt: c.createdAt.Time, UpdatedAt: c.updatedAt.Time,
 		},
-	}})
+	}
 	return nil
 }
 
@@ -349,6 +361,9 @@ func (d postgreSQL) settle(ctx context.Context, s *Store, q Querier, ss []*webho
 func (d postgreSQL) trySettle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, careful bool) (stale, locked []int, err error) {
 	var ids, leases, states, delays, counted, attempts, numbers, starts, durations, urls, statuses, errs, requests, responses array
 	var offsets, sizes, truncated, healths, pauses, reasons, ifs array
+	for a, size := range map[*array]int{&ids: 40, &states: 12, &attempts: 40, &starts: 32, &urls: 64, &requests: 512, &responses: 256} {
+		a.Grow(size * len(ss)) // roughly
+	}
 	sums, bodies := make([]byte, 0, 32*len(ss)), []byte{}
 	for _, o := range ss {
 		ids.text(o.DeliveryID)

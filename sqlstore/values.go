@@ -57,9 +57,35 @@ func (h headers) Scan(v any) error {
 	return json.Unmarshal([]byte(t), h.h)
 }
 
+// headersText returns headers as a JSON object. What needs no escaping, as
+// nearly always, is written by hand: this is done twice for every attempt.
 func headersText(h http.Header) string {
-	if len(h) == 0 {
+	text := make([]byte, 0, 512)
+	plain := true
+	quote := func(before byte, s string) {
+		for i := range len(s) {
+			c := s[i]
+			plain = plain && ' ' <= c && c <= '~' && c != '"' && c != '\\'
+		}
+		text = append(append(append(text, before, '"'), s...), '"')
+	}
+	before := byte('{')
+	for name, values := range h {
+		quote(before, name)
+		text = append(text, ':')
+		before = '['
+		for _, value := range values {
+			quote(before, value)
+			before = ','
+		}
+		plain = plain && before == ','
+		text, before = append(text, ']'), ','
+	}
+	switch {
+	case len(h) == 0:
 		return "{}"
+	case plain:
+		return string(append(text, '}'))
 	}
 	b, err := json.Marshal(h)
 	if err != nil {
