@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/outhook/webhook"
@@ -160,40 +162,76 @@ func fanOutLarge(t *trial) {
 	t.wantSet("endpoints claimed for", endpointsOf(t.collect(everything(long), n)), ids...)
 }
 
+// fanOutRace deletes endpoints while others publish. Each deletion begins when a
+// publish has just returned, and the publishers go on until the last one has
+// returned, so that it always meets some that are under way.
 func fanOutRace(t *trial) {
-	t.register("", "stays", "goes")
-	var published atomic.Int64
-	errs := together(5, func(worker int) error {
-		if worker == 0 {
-			return t.store.DeleteEndpoint(t.ctx, "goes")
+	const publishers, most = 4, 1000 // events of each publisher, should the deletions not end
+	goes := []string{"goes-1", "goes-2", "goes-3", "goes-4", "goes-5"}
+	t.register("", "stays")
+	t.register("", goes...)
+	var events, published atomic.Int64
+	returned := make(chan struct{})
+	going, stop := context.WithCancel(t.ctx)
+	deleteAll := func() error {
+		for _, id := range goes {
+			select {
+			case <-returned:
+			case <-going.Done(): // a publisher has failed
+			}
+			if err := t.store.DeleteEndpoint(t.ctx, id); err != nil {
+				return err
+			}
 		}
-		for i := range 10 {
-			result, err := t.store.Enqueue(t.ctx, []webhook.Publication{publication(fmt.Sprintf("event-%d-%d", worker, i), "")})
+		return nil
+	}
+	publish := func(worker int) error {
+		for n := 0; n < most && going.Err() == nil; n++ {
+			result, err := t.store.Enqueue(t.ctx, []webhook.Publication{publication(fmt.Sprintf("event-%d-%d", worker, n), "")})
 			if err != nil {
 				return err
 			}
+			events.Add(1)
 			published.Add(int64(result[0].Deliveries))
+			select {
+			case returned <- struct{}{}:
+			default:
+				runtime.Gosched()
+			}
 		}
 		return nil
+	}
+	errs := together(publishers+1, func(worker int) error {
+		defer stop()
+		if worker == 0 {
+			return deleteAll()
+		}
+		return publish(worker)
 	})
 	for _, err := range errs {
 		if err != nil {
 			t.Fatalf("a concurrent call: %v", err)
 		}
 	}
-	stays, goes := 0, 0
-	for _, d := range t.deliveries(webhook.DeliveryFilter{Scope: allTenants(), Limit: 1000}).Items {
-		switch {
-		case d.EndpointID == "stays":
-			stays++
-		case d.State == webhook.StateCancelled:
-			goes++
-		default:
-			t.Errorf("the delivery of %q to a deleted endpoint is %s, want cancelled", d.EventID, d.State)
+	var stays, gone int64
+	for filter := (webhook.DeliveryFilter{Scope: allTenants(), Limit: 1000}); ; {
+		p := t.deliveries(filter)
+		for _, d := range p.Items {
+			switch {
+			case d.EndpointID == "stays":
+				stays++
+			case d.State == webhook.StateCancelled:
+				gone++
+			default:
+				t.Errorf("the delivery of %q to a deleted endpoint is %s, want cancelled", d.EventID, d.State)
+			}
+		}
+		if filter.Cursor = p.Next; p.Next == "" || len(p.Items) == 0 {
+			break
 		}
 	}
-	if stays != 40 || int64(stays+goes) != published.Load() {
-		t.Errorf("%d deliveries for the endpoint that stays and %d for the other, want 40 and %d", stays, goes, published.Load()-40)
+	if stays != events.Load() || stays+gone != published.Load() {
+		t.Errorf("%d deliveries for the endpoint that stays and %d for the others, want %d and %d", stays, gone, events.Load(), published.Load()-events.Load())
 	}
 }
 
