@@ -78,6 +78,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -478,28 +479,62 @@ func (s *Store) named(query string) string {
 
 // uncertain marks an error that leaves open whether the transaction was
 // committed: not if the server itself says that it failed, unless it does so
-// because it is going down, and not if nothing was sent.
+// because it is going down, not if the statement means nothing to the database,
+// and not if nothing was sent.
 func uncertain(err error) error {
 	state := sqlState(err)
 	failed := len(state) == 5 && state[:2] != "08" && state[:2] != "XX" && (state[:2] != "57" || state == "57014")
-	if err == nil || failed || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrTxDone) {
+	if err == nil || failed || misunderstood(err) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrTxDone) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", webhook.ErrUncertain, err)
 }
 
 // ended makes the error of a call whose context has ended match the context's,
-// and says what to do about a schema that is not there.
+// and says what to do about one that follows from how the application uses the
+// store.
 func ended(ctx context.Context, err error) error {
-	if c := ctx.Err(); err != nil && c != nil && !errors.Is(err, c) {
+	if err == nil {
+		return nil
+	}
+	if hint := hint(err); hint != "" {
+		err = fmt.Errorf("%w (%s)", err, hint)
+	}
+	if c := ctx.Err(); c != nil && !errors.Is(err, c) {
 		return fmt.Errorf("%w: %w", c, err)
 	}
-	switch state := sqlState(err); {
-	case err == nil:
-	case state == "42P01" || state == "42883" || strings.Contains(err.Error(), "no such table"): // undefined_table, undefined_function
-		return fmt.Errorf("%w (the schema is missing or older than this package: call Store.Migrate)", err)
-	}
 	return err
+}
+
+// hint says what to do about an error, where that is known.
+func hint(err error) string {
+	state, text := sqlState(err), err.Error()
+	switch {
+	case state == "42P01", state == "42883", state == "" && strings.Contains(text, "no such table"): // undefined_table, undefined_function
+		return "the schema is missing or older than this package: call Store.Migrate"
+	case state == "42601": // syntax_error; PostgreSQL knows its own statements
+		return "this is a PostgreSQL database: use sqlstore.PostgreSQL"
+	case state == "" && containsAny(text, foreignToSQLite...):
+		return "this is an SQLite database: use sqlstore.SQLite"
+	case state == "" && strings.Contains(text, "database is locked"):
+		return "another transaction has been writing for too long: what the application does within an open transaction of its own must be under Store.WithTx, and a connection waits as long as the busy timeout says, see SQLiteDSN"
+	}
+	return ""
+}
+
+// foreignToSQLite is what SQLite says to PostgreSQL's statements.
+var foreignToSQLite = []string{"no such function", "syntax error", "unrecognized token"}
+
+// misunderstood reports whether SQLite has refused a statement for what it says
+// (its code 1, SQLITE_ERROR): nothing has happened. What the drivers' errors have
+// in common is SQLite's text.
+func misunderstood(err error) bool {
+	return err != nil && sqlState(err) == "" &&
+		(containsAny(err.Error(), "SQL logic error", "no such table", "no such column") || containsAny(err.Error(), foreignToSQLite...))
+}
+
+func containsAny(text string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
 
 // sqlState returns the SQLSTATE of an error that the server reported, "" for any

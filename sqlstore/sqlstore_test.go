@@ -75,7 +75,10 @@ func TestOnlyWhatMayHaveHappenedIsUncertain(t *testing.T) {
 		{state("55P03"), false},
 		{state("40001"), false},
 		{state("57014"), false}, // cancelled
-		{state("57P01"), true},  // the server shuts down
+		{state("42601"), false}, // syntax_error
+		{errors.New("SQL logic error: no such function: outhook_enqueue (1)"), false},
+		{errors.New(`near "SELECT": syntax error`), false},
+		{state("57P01"), true}, // the server shuts down
 		{state("08006"), true},
 		{state("XX000"), true},
 		{io.ErrUnexpectedEOF, true},
@@ -104,14 +107,27 @@ func TestANilTransactionIsInvalid(t *testing.T) {
 	}
 }
 
-func TestAMissingSchemaIsNamed(t *testing.T) {
-	for _, err := range []error{state("42P01"), state("42883"), errors.New("SQL logic error: no such table: outhook_events (1)")} {
-		if got := ended(t.Context(), err); !errors.Is(got, err) || !strings.Contains(got.Error(), "call Store.Migrate") {
-			t.Errorf("%v became %v, want one that says what to do", err, got)
+func TestErrorsSayWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		hint string
+	}{
+		{state("42P01"), "call Store.Migrate"},
+		{state("42883"), "call Store.Migrate"},
+		{errors.New("SQL logic error: no such table: outhook_events (1)"), "call Store.Migrate"},
+		{state("42601"), "use sqlstore.PostgreSQL"},
+		{errors.New("sqlite3: SQL logic error: no such function: outhook_enqueue"), "use sqlstore.SQLite"},
+		{errors.New("database is locked (5) (SQLITE_BUSY)"), "must be under Store.WithTx"},
+		{errors.New("sqlite3: database is locked"), "SQLiteDSN"},
+	} {
+		if got := ended(t.Context(), c.err); !errors.Is(got, c.err) || !strings.Contains(got.Error(), c.hint) {
+			t.Errorf("%v became %v, want one that says %q", c.err, got, c.hint)
 		}
 	}
-	if got := ended(t.Context(), state("23505")); got != error(state("23505")) {
-		t.Errorf("another error became %v", got)
+	for _, err := range []error{state("23505"), io.ErrUnexpectedEOF, errors.New("SQL logic error: cannot commit (1)")} {
+		if got := ended(t.Context(), err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
 	}
 }
 
