@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/outhook/webhook"
 )
@@ -66,8 +67,31 @@ func (s *Store) migrations() []Migration {
 // Migrate creates the tables or brings them up to date. It is safe to call
 // always, by any number of processes at once. A schema that is newer than this
 // package is [webhook.ErrNotSupported].
+//
+// It first looks at the database, and refuses with [webhook.ErrInvalid] one of
+// the other dialect, and connections to SQLite that would fail as soon as two
+// write or one writes while another reads: a file needs a busy timeout and WAL,
+// both of which [SQLiteDSN] sets; a database in memory must not be another one on
+// every connection.
 func (s *Store) Migrate(ctx context.Context) error {
-	err := s.write(ctx, func(q Querier) error {
+	err := s.begin(ctx)
+	if err == nil {
+		err = s.inspect(ctx)
+	}
+	if err == nil {
+		err = s.migrate(ctx)
+	}
+	if err == nil {
+		err = s.checkShared(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	return s.write(ctx, func(q Querier) error {
 		if err := s.dialect.lockSchema(ctx, s, q); err != nil {
 			return err
 		}
@@ -88,10 +112,99 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// inspect returns why the database, or a connection to it, is none that the
+// store can work with.
+func (s *Store) inspect(ctx context.Context) error {
+	if _, ok := s.dialect.(sqlite); ok {
+		return s.onConnections(ctx, s.inspectSQLite)
+	}
+	return s.read(ctx, func(q Querier) error {
+		_, err := s.one(ctx, q, "SELECT current_setting('server_version')", nil, new(string))
+		if misunderstood(err) {
+			return fmt.Errorf("%w dialect %v: this is an SQLite database; use sqlstore.SQLite", webhook.ErrInvalid, PostgreSQL)
+		}
+		return err
+	})
+}
+
+func (s *Store) inspectSQLite(ctx context.Context, q Querier) error {
+	_, err := s.one(ctx, q, "SELECT sqlite_version()", nil, new(string))
+	if strings.HasPrefix(sqlState(err), "42") {
+		return fmt.Errorf("%w dialect %v: this is a PostgreSQL database; use sqlstore.PostgreSQL", webhook.ErrInvalid, SQLite)
+	}
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return err
+	}
+	var (
+		timeout       int64
+		file, journal string // file is "" for a database in memory
+	)
+	for _, question := range []struct {
+		query  string
+		answer any
+	}{
+		{"PRAGMA busy_timeout", &timeout},
+		{"SELECT coalesce(file, '') FROM pragma_database_list WHERE name = 'main'", &file},
+		{"PRAGMA journal_mode", &journal},
+	} {
+		if _, err := s.one(ctx, q, question.query, nil, question.answer); err != nil {
+			return err
+		}
+	}
+	const remedy = "open the database with sqlstore.SQLiteDSN(path), which sets it on every connection"
+	switch {
+	case file == "": // see checkShared
+	case timeout == 0:
+		return fmt.Errorf("%w connection to SQLite: its busy_timeout is 0, so that it fails whenever another one writes; %s", webhook.ErrInvalid, remedy)
+	case journal != "wal":
+		return fmt.Errorf("%w connection to SQLite: its journal_mode is %q instead of WAL, so that readers and writers keep each other out; %s", webhook.ErrInvalid, journal, remedy)
 	}
 	return nil
+}
+
+// checkShared returns an error where each connection has a database in memory
+// of its own: one of them lacks the tables that were just made.
+func (s *Store) checkShared(ctx context.Context) error {
+	if _, ok := s.dialect.(sqlite); !ok || s.transaction(ctx) != nil {
+		return nil
+	}
+	return s.onConnections(ctx, func(ctx context.Context, q Querier) error {
+		version, err := s.version(ctx, q)
+		if err == nil && version == 0 {
+			return fmt.Errorf("%w pool of connections to SQLite: in memory, each connection has a database of its own; call db.SetMaxOpenConns(1), or use webhook.NewMemoryStore()", webhook.ErrInvalid)
+		}
+		return err
+	})
+}
+
+// onConnections calls f for the caller's transaction, or for two connections
+// that are held at once: what was set on one by hand is not on the other. Where
+// a small pool has no second one to spare, one must do.
+func (s *Store) onConnections(ctx context.Context, f func(context.Context, Querier) error) error {
+	if q := s.transaction(ctx); q != nil {
+		return ended(ctx, f(ctx, q))
+	}
+	first, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer first.Close()
+	if err := f(ctx, sqlQuerier{first}); err != nil || s.db.Stats().MaxOpenConnections == 1 {
+		return ended(ctx, err)
+	}
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	second, err := s.connect(soon)
+	if err != nil {
+		if soon.Err() != nil {
+			return ctx.Err()
+		}
+		return err
+	}
+	defer second.Close()
+	return ended(ctx, f(ctx, sqlQuerier{second}))
 }
 
 // version returns the last step that was applied, 0 for none.

@@ -14,6 +14,12 @@
 //	db, err := sql.Open("sqlite", sqlstore.SQLiteDSN("webhooks.db"))
 //	store := sqlstore.New(db, sqlstore.SQLite)
 //
+// Connections without a busy timeout or WAL are refused by [Store.Migrate]: they
+// fail under load. synchronous is for the application to decide: with less than
+// FULL, a power cut may take back what was committed last, and with it an event
+// that was accepted. A database in memory is for tests, and needs
+// db.SetMaxOpenConns(1), since each connection has one of its own.
+//
 // It works unchanged with pgx's stdlib adapter and lib/pq, modernc.org/sqlite and
 // ncruces/go-sqlite3, none of which it imports.
 //

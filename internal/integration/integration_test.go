@@ -136,7 +136,11 @@ type app struct {
 // newApp opens a handle, as each process of an application does.
 func (b backend) newApp(t *testing.T, dsn string, options ...sqlstore.Option) *app {
 	t.Helper()
-	db := b.open(t, dsn)
+	return b.appOn(t, b.open(t, dsn), options...)
+}
+
+func (b backend) appOn(t *testing.T, db *sql.DB, options ...sqlstore.Option) *app {
+	t.Helper()
 	a := &app{db: db, store: sqlstore.New(db, b.dialect, options...)}
 	if err := a.store.Migrate(t.Context()); err != nil {
 		t.Fatalf("migrate: %v", err)
