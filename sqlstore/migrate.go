@@ -29,10 +29,15 @@ type Migration struct {
 //
 //	migrations, err := sqlstore.Migrations(sqlstore.PostgreSQL)
 //	…
+//	err = os.MkdirAll("migrations", 0o755)
+//	…
 //	for _, m := range migrations {
-//		err := os.WriteFile("migrations/"+m.Name+".sql", []byte(m.SQL), 0o644)
+//		err := os.WriteFile(filepath.Join("migrations", m.Name+".sql"), []byte(m.SQL), 0o644)
 //		…
 //	}
+//
+// The database itself, which Migrate looks at, is nobody's concern then: see
+// there what a connection to SQLite needs.
 //
 // Options are those of [New], and so are the mistakes that are
 // [webhook.ErrInvalid].
