@@ -37,6 +37,12 @@
 //	…
 //	err = tx.Commit()
 //
+// In a transaction, publish under WithTx, even if the event might do without it. A
+// Publish beside it waits, on SQLite, for the transaction that it is called in,
+// which is to say for itself: it fails after the busy timeout, or twice that (10 s
+// to 20 s with SQLiteDSN), and says that the database is locked. With one
+// connection in the pool it waits, on any database, until its context ends.
+//
 // A *sql.Tx serves as it is, and sqlx and GORM have one inside (tx.Tx and
 // tx.Statement.ConnPool); pgx.Tx and others are adapted in three lines, see
 // [Store.WithQuerier]; examples/outbox has all four. Everything that is called
@@ -251,11 +257,16 @@ type transactionKey struct{ store *Store }
 // a method has failed, PostgreSQL has in general aborted the transaction, which
 // can only be rolled back then.
 //
+// While a transaction is open, everything that the same code does with the store
+// belongs under WithTx. On SQLite, which has one writer at a time, a Publish
+// without it waits for its own caller until the busy timeout has passed, once or
+// twice, and then fails because the database is locked.
+//
 // On PostgreSQL, unregistering an endpoint needs READ COMMITTED and is
-// [webhook.ErrNotSupported] otherwise. While a transaction that updates an endpoint
-// is open, the endpoint cannot be disabled because of what it answers; one that
-// unregisters it keeps the outcomes of its deliveries from being stored meanwhile: if it is rolled back,
-// they are repeated.
+// [webhook.ErrNotSupported] otherwise. While a transaction that updates an
+// endpoint is open, the endpoint cannot be disabled because of what it answers;
+// one that unregisters it keeps the outcomes of its deliveries from being stored
+// meanwhile: if it is rolled back, they are repeated.
 //
 // Claiming and settling, by Dispatcher.Run or SendTest, are not meant for it: a
 // test send would keep the transaction open during the request.
