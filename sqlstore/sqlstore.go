@@ -61,6 +61,15 @@
 // transactions that have published to that endpoint, and one that is open itself
 // keeps those waiting who publish to it.
 //
+// # Broken connections
+//
+// A Publish outside a transaction is repeated when its connection turns out to be
+// broken. If the first try was carried out after all, the second one finds the
+// event, and Receipt.Duplicate is true of an event that is published for the
+// first time. That is harmless: it is stored once, under the Receipt's ID, and
+// delivered, after the next poll. Where repeating does not tell, the error is
+// [webhook.ErrUncertain].
+//
 // # Several processes
 //
 // Any number of processes on any number of machines may share one PostgreSQL
@@ -400,7 +409,11 @@ func (s *Store) atomically(ctx context.Context, f func(Querier) error) error {
 }
 
 // transact calls f in a transaction of its own. On PostgreSQL f is a single
-// statement, which is one.
+// statement, which is one. It is repeated when the connection turns out to be
+// broken, which may be after it was carried out: pgx says so only of what was not
+// sent, lib/pq also of what it had no answer to. So f must be one that finds out:
+// an event that is stored already is a duplicate, a settlement whose attempt is
+// there is none, and what a lost claim has leased is due again after its lease.
 func (s *Store) transact(ctx context.Context, f func(Querier) error) error {
 	if _, ok := s.dialect.(sqlite); ok || s.isolated.Load() {
 		return s.atomically(ctx, f)
@@ -411,8 +424,8 @@ func (s *Store) transact(ctx context.Context, f func(Querier) error) error {
 			return err
 		}
 		err = f(sqlQuerier{conn})
-		_ = conn.Close()                                        // gives it back
-		if n == retries || !errors.Is(err, driver.ErrBadConn) { // otherwise it was broken already
+		_ = conn.Close() // gives it back
+		if n == retries || !errors.Is(err, driver.ErrBadConn) {
 			return uncertain(err)
 		}
 	}
