@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,9 +161,13 @@ type Dispatcher struct {
 // NewDispatcher returns a Dispatcher on the store. It checks the whole Config
 // and names every mistake in one error, which matches [ErrInvalid], and
 // [ErrNotSupported] where the store lacks what Config asks for.
+//
+// A store that can be made wrongly may have a method Validate() error, which
+// asks no database anything and returns what is wrong, as ErrInvalid. It is
+// found through Unwrap() Store too, and NewDispatcher returns its error.
 func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
-	if store == nil {
-		return nil, fmt.Errorf("new dispatcher: %w: store is nil; NewMemoryStore() makes one", ErrInvalid)
+	if err := checkStore(store); err != nil {
+		return nil, fmt.Errorf("new dispatcher: %w", err)
 	}
 	config.fill()
 	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1), trouble: make(map[string]bool)}
@@ -189,6 +194,29 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("new dispatcher: %w", errors.Join(mistakes...))
 	}
 	return d, nil
+}
+
+// checkStore returns why a store cannot work, as far as the store itself knows.
+func checkStore(store Store) error {
+	if store == nil {
+		return fmt.Errorf("%w: store is nil; NewMemoryStore() makes one", ErrInvalid)
+	}
+	for s := store; s != nil; {
+		if v := reflect.ValueOf(s); v.Kind() == reflect.Pointer && v.IsNil() {
+			return fmt.Errorf("%w: store is a nil %T", ErrInvalid, s)
+		}
+		if v, ok := s.(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				return fmt.Errorf("store: %w", err)
+			}
+		}
+		u, ok := s.(interface{ Unwrap() Store })
+		if !ok {
+			break
+		}
+		s = u.Unwrap()
+	}
+	return nil
 }
 
 // fill sets the defaults.

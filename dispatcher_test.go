@@ -100,6 +100,7 @@ func TestNewDispatcherRefuses(t *testing.T) {
 		want   error
 	}{
 		{"no store", nil, Config{}, ErrInvalid},
+		{"a nil MemoryStore", (*MemoryStore)(nil), Config{}, ErrInvalid},
 		{"too much concurrency", NewMemoryStore(), Config{Concurrency: maxConcurrency + 1}, ErrInvalid},
 		{"more for an endpoint than in all", NewMemoryStore(), Config{Concurrency: 2, EndpointConcurrency: 3}, ErrInvalid},
 		{"a negative retention", NewMemoryStore(), Config{Retention: -1}, ErrInvalid},

@@ -197,9 +197,9 @@ type dialect interface {
 	settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error)
 }
 
-// New returns a store on the database, whose schema [Store.Migrate] creates. An
-// unknown dialect or an impossible prefix is [webhook.ErrInvalid] from every
-// method.
+// New returns a store on the database, whose schema [Store.Migrate] creates. A
+// nil db, an unknown dialect or an impossible prefix is [webhook.ErrInvalid] from
+// webhook.NewDispatcher and from every method.
 func New(db *sql.DB, d Dialect, options ...Option) *Store {
 	s := &Store{db: db, prefix: defaultPrefix, held: make(map[identity]int), seen: arrival{created: time.Unix(0, 0)}, patient: make(chan struct{}, 1)}
 	for _, o := range options {
@@ -223,6 +223,16 @@ func New(db *sql.DB, d Dialect, options ...Option) *Store {
 	s.groups = batch.New(batch.Options{Items: maxGroup, Bytes: maxGroupBytes, Queue: 4 * maxGroup}, s.commitGroup)
 	s.changes = batch.New(batch.Options{Items: 64}, s.commitChanges)
 	return s
+}
+
+// Validate returns what is wrong with how the store was made, as
+// [webhook.ErrInvalid]. It asks the database nothing. webhook.NewDispatcher calls
+// it.
+func (s *Store) Validate() error {
+	if s == nil || s.dialect == nil && s.invalid == nil {
+		return fmt.Errorf("sqlstore: %w: the store is nil or zero; New makes one", webhook.ErrInvalid)
+	}
+	return s.invalid
 }
 
 func (s *Store) validPrefix(d Dialect) bool {

@@ -27,7 +27,7 @@ func TestAnImpossibleStoreSaysSoInEveryMethod(t *testing.T) {
 		"a schema, SQLite": New(db, SQLite, TablePrefix("webhooks.")),
 	} {
 		ctx := t.Context()
-		errs := []error{s.Migrate(ctx), s.DeleteEndpoint(ctx, "x"), s.Erase(ctx, "x")}
+		errs := []error{s.Validate(), s.Migrate(ctx), s.DeleteEndpoint(ctx, "x"), s.Erase(ctx, "x")}
 		add := func(_ any, err error) { errs = append(errs, err) }
 		add(s.PutEndpoint(ctx, webhook.EndpointRecord{}))
 		add(s.GetEndpoint(ctx, "x"))
@@ -40,6 +40,7 @@ func TestAnImpossibleStoreSaysSoInEveryMethod(t *testing.T) {
 		add(s.ListAttempts(ctx, ""))
 		add(s.ListEvents(ctx, webhook.EventFilter{}))
 		add(s.Purge(ctx, 0, 1))
+		add(webhook.NewDispatcher(s, webhook.Config{}))
 		_, _, err := s.Claim(ctx, webhook.ClaimRequest{})
 		for n, err := range append(errs, err) {
 			if !errors.Is(err, webhook.ErrInvalid) {
@@ -48,6 +49,28 @@ func TestAnImpossibleStoreSaysSoInEveryMethod(t *testing.T) {
 		}
 	}
 }
+
+func TestADispatcherNeedsAStoreThatWasMade(t *testing.T) {
+	for name, s := range map[string]webhook.Store{
+		"a nil Store":              (*Store)(nil),
+		"a zero Store":             new(Store),
+		"an embedded nil Store":    struct{ *Store }{},
+		"a wrapped zero Store":     wrapped{new(Store)},
+		"a wrapped nil Store":      wrapped{(*Store)(nil)},
+		"a Store without database": wrapped{New(nil, SQLite)},
+	} {
+		if _, err := webhook.NewDispatcher(s, webhook.Config{}); !errors.Is(err, webhook.ErrInvalid) {
+			t.Errorf("%s: NewDispatcher returned %v, want one that matches %q", name, err, webhook.ErrInvalid)
+		}
+	}
+	if _, err := webhook.NewDispatcher(wrapped{New(sql.OpenDB(unreachable{}), SQLite)}, webhook.Config{}); err != nil {
+		t.Errorf("a database that is not asked anything: %v", err)
+	}
+}
+
+type wrapped struct{ webhook.Store }
+
+func (w wrapped) Unwrap() webhook.Store { return w.Store }
 
 // unreachable is a database that nobody answers for.
 type unreachable struct{}
