@@ -265,7 +265,7 @@ func ExampleView_Register() {
 	// Output:
 	// show once: true
 	// read back: [document.* invoice.paid] 0
-	// register: URL: invalid: URL not permitted: its scheme must be https
+	// register: URL: invalid: URL not permitted: its scheme must be https; Network.AllowHTTP permits http
 	// RateLimit: invalid: -1 is not a number from 0
 }
 

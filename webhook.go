@@ -1126,14 +1126,26 @@ func (d *Dispatcher) checkEndpoint(e Endpoint) error {
 	return errors.Join(mistakes...)
 }
 
+// checkURL names the setting that refuses a URL, where there is one: who runs
+// into it first is the developer, with a receiver on loopback.
 func (d *Dispatcher) checkURL(raw string) error {
-	switch _, err := d.client.CheckURL(raw); {
-	case errors.Is(err, wire.ErrBlocked):
-		return fmt.Errorf("URL: %w", ErrBlockedAddress)
-	case err != nil:
+	_, err := d.client.CheckURL(raw)
+	var why string
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, wire.ErrHTTP):
+		return fmt.Errorf("URL: %w: %w; Network.AllowHTTP permits http", ErrInvalid, err)
+	case !errors.Is(err, wire.ErrBlocked):
 		return fmt.Errorf("URL: %w: %w", ErrInvalid, err)
+	case errors.Is(err, wire.ErrPort):
+		why = "its port is not among Network.Ports, which are 443 and from 1024 by default"
+	case errors.Is(err, wire.ErrDenied):
+		why = "it is within Network.Deny"
+	default:
+		why = "it is not public, or this machine's own; Network.Allow permits it"
 	}
-	return nil
+	return fmt.Errorf("URL: %w: %s", ErrBlockedAddress, why)
 }
 
 func checkEndpointID(id string) error {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -128,6 +129,7 @@ func TestRegisterRefuses(t *testing.T) {
 			"optional": {Signer: HMAC{Header: "X-Signature", Optional: true}},
 		},
 		Catalog: []EventType{{Name: "document.signed"}, {Name: "invoice.paid"}},
+		Network: Network{Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	}
 	d := newDispatcher(t, NewMemoryStore(), config)
 	const good = "https://acme.example/"
@@ -140,12 +142,14 @@ func TestRegisterRefuses(t *testing.T) {
 		text     string
 	}{
 		{"no URL", d.View, Endpoint{}, ErrInvalid, "URL"},
-		{"plain HTTP", d.View, Endpoint{URL: "http://acme.example/"}, ErrInvalid, "URL"},
+		{"plain HTTP", d.View, Endpoint{URL: "http://acme.example/"}, ErrInvalid, "Network.AllowHTTP"},
+		{"another scheme", d.View, Endpoint{URL: "ftp://acme.example/"}, ErrInvalid, "must be https"},
 		{"user information", d.View, Endpoint{URL: "https://u:p@acme.example/"}, ErrInvalid, "URL"},
 		{"a fragment", d.View, Endpoint{URL: good + "#x"}, ErrInvalid, "URL"},
-		{"a private address", d.View, Endpoint{URL: "https://10.0.0.1/"}, ErrBlockedAddress, "URL"},
+		{"a private address", d.View, Endpoint{URL: "https://10.0.0.1/"}, ErrBlockedAddress, "Network.Allow"},
+		{"a denied address", d.View, Endpoint{URL: "https://192.0.2.1/"}, ErrBlockedAddress, "Network.Deny"},
 		{"a metadata service", d.View, Endpoint{URL: "https://169.254.169.254/"}, ErrBlockedAddress, "URL"},
-		{"a port that is not allowed", d.View, Endpoint{URL: "https://acme.example:25/"}, ErrBlockedAddress, "URL"},
+		{"a port that is not allowed", d.View, Endpoint{URL: "https://acme.example:25/"}, ErrBlockedAddress, "Network.Ports"},
 		{"a long description", d.View, Endpoint{URL: good, Description: strings.Repeat("x", 1025)}, ErrInvalid, "Description"},
 		{"a description that is not UTF-8", d.View, Endpoint{URL: good, Description: "\xff"}, ErrInvalid, "Description"},
 		{"a description with NUL", d.View, Endpoint{URL: good, Description: "\x00"}, ErrInvalid, "Description"},
@@ -320,7 +324,7 @@ func TestUpdateRefuses(t *testing.T) {
 		{"no events", d.View, func(e *Endpoint) { e.Events = nil }, ErrInvalid, "Events"},
 		{"a pattern that nothing matches", d.View, func(e *Endpoint) { e.Events = []string{"b"} }, ErrUnknownEventType, `"b"`},
 		{"no URL", d.View, func(e *Endpoint) { e.URL = "" }, ErrInvalid, "URL"},
-		{"a blocked URL", d.View, func(e *Endpoint) { e.URL = "https://[::1]/" }, ErrBlockedAddress, "URL"},
+		{"a blocked URL", d.View, func(e *Endpoint) { e.URL = "https://[::1]/" }, ErrBlockedAddress, "Network.Allow"},
 		{"no secrets where one is needed", d.View, func(e *Endpoint) { e.Secrets = []Secret{} }, ErrInvalid, "Secrets"},
 		{"two secrets for one header", d.View, func(e *Endpoint) {
 			e.Profile, e.Secrets = "single", []Secret{{Value: "a"}, {Value: "b"}}

@@ -15,8 +15,14 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// ErrBlocked says that an address or a port is forbidden.
-var ErrBlocked = errors.New("address not allowed")
+// ErrBlocked says that an address or a port is forbidden. It matches one of the
+// others too, where that is why: ErrPort for one that is not among
+// [Options].Ports, ErrDenied for an address within Options.Deny.
+var (
+	ErrBlocked = errors.New("address not allowed")
+	ErrPort    = errors.New("port")
+	ErrDenied  = errors.New("denied")
+)
 
 // ownFor is how long the list of the machine's own addresses is believed.
 const ownFor = 30 * time.Second
@@ -84,7 +90,7 @@ func (g *guard) target(u *url.URL) error {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return fmt.Errorf("%w: port %s", ErrBlocked, port)
+		return fmt.Errorf("%w: %w %s", ErrBlocked, ErrPort, port)
 	}
 	if err := g.port(uint16(n)); err != nil {
 		return err
@@ -101,7 +107,7 @@ func (g *guard) port(port uint16) error {
 		allowed = port == 443 || port >= 1024 || port == 80 && g.allowHTTP
 	}
 	if !allowed {
-		return fmt.Errorf("%w: port %d", ErrBlocked, port)
+		return fmt.Errorf("%w: %w %d", ErrBlocked, ErrPort, port)
 	}
 	return nil
 }
@@ -110,7 +116,7 @@ func (g *guard) address(a netip.Addr) error {
 	a = a.Unmap().WithZone("") // a prefix contains no address with a zone
 	within := func(p netip.Prefix) bool { return p.Contains(a) }
 	if slices.ContainsFunc(g.deny, within) {
-		return fmt.Errorf("%w: %v is denied", ErrBlocked, a)
+		return fmt.Errorf("%w: %v is %w", ErrBlocked, a, ErrDenied)
 	}
 	if slices.ContainsFunc(g.allow, within) {
 		if ssrf.IPv6NAT64Prefix.Contains(a) {

@@ -10,8 +10,12 @@ import (
 )
 
 // ErrURL says that a URL is malformed or of a form that is not permitted. The
-// text says why and holds nothing of the URL.
-var ErrURL = errors.New("URL not permitted")
+// text says why and holds nothing of the URL. It matches ErrHTTP too where
+// [Options].AllowHTTP would permit it.
+var (
+	ErrURL  = errors.New("URL not permitted")
+	ErrHTTP = errors.New("its scheme must be https")
+)
 
 const maxURL = 2048
 
@@ -45,6 +49,8 @@ func (c *Client) parse(raw string) (*url.URL, error) {
 		return nil, errors.New("it is malformed") // err repeats what may be a password
 	}
 	switch {
+	case u.Scheme == "http" && !c.guard.allowHTTP:
+		return nil, ErrHTTP
 	case u.Scheme != "https" && !c.guard.allowHTTP:
 		return nil, errors.New("its scheme must be https")
 	case u.Scheme != "https" && u.Scheme != "http":
