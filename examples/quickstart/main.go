@@ -76,6 +76,12 @@ func run(ctx context.Context, out io.Writer, file string, wait time.Duration) (e
 		return err
 	}
 
+	defer func() { // after the dispatcher has drained
+		if ctx.Err() != nil {
+			err = errors.Join(err, interrupted(ctx, out, dispatcher, file))
+		}
+	}()
+
 	// 3. Endpoints: three customers' receivers with different wishes.
 	for _, c := range customers {
 		server := httptest.NewServer(c.receiver(dispatcher))
@@ -135,6 +141,15 @@ func run(ctx context.Context, out io.Writer, file string, wait time.Duration) (e
 
 	// 6. Every delivery and attempt is in the log.
 	return report(ctx, out, dispatcher, rest)
+}
+
+// interrupted prints what a run that Ctrl-C has ended leaves in the file.
+func interrupted(ctx context.Context, out io.Writer, d *webhook.Dispatcher, file string) error {
+	left, err := pending(context.WithoutCancel(ctx), d)
+	if err == nil {
+		fmt.Fprintf(out, "Stopped: %d deliveries are left in %s. Start it again, and they are delivered.\n", len(left), file)
+	}
+	return err
 }
 
 // customer is one of those who receive.

@@ -27,13 +27,13 @@ func TestQuickstartDeliversEverythingAndPrintsTheAttempts(t *testing.T) {
 	)
 }
 
-// interrupted ends a context when the announcement is printed.
-type interrupted struct {
+// interruption ends a context when the announcement is printed.
+type interruption struct {
 	strings.Builder
 	interrupt context.CancelFunc
 }
 
-func (w *interrupted) Write(b []byte) (int, error) {
+func (w *interruption) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "Ctrl-C") {
 		w.interrupt()
 	}
@@ -44,9 +44,12 @@ func TestQuickstartDeliversTheRestWhenItIsStartedAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "quickstart.db")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	first := &interrupted{interrupt: cancel}
+	first := &interruption{interrupt: cancel}
 	if err := run(ctx, first, file, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Fatalf("interrupted between publishing and delivery, it returned %v and printed\n%s", err, first.String())
+	}
+	if text := first.String(); !strings.HasSuffix(text, "\nStopped: 5 deliveries are left in "+file+". Start it again, and they are delivered.\n") {
+		t.Errorf("interrupted, it printed\n%s", text)
 	}
 	var second strings.Builder
 	if err := run(t.Context(), &second, file, 0); err != nil {
