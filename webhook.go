@@ -8,6 +8,8 @@
 //	import (
 //		"context"
 //		"log"
+//		"log/slog"
+//		"os"
 //		"os/signal"
 //		"syscall"
 //
@@ -18,7 +20,11 @@
 //		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 //		defer stop()
 //
-//		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{})
+//		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{
+//			Logger: webhook.NewLogger(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{
+//				Level: slog.LevelDebug, // every attempt; from LevelWarn on, problems alone
+//			})),
+//		})
 //		if err != nil {
 //			log.Fatal(err)
 //		}
