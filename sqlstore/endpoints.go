@@ -254,7 +254,7 @@ func (s *Store) readEndpoint(ctx context.Context, q Querier, id string) (r webho
 // ListEndpoints implements [webhook.EndpointStore].
 func (s *Store) ListEndpoints(ctx context.Context, f webhook.EndpointFilter) (page webhook.Page[webhook.EndpointRecord], err error) {
 	var w where
-	w.scope(s.dialect, "e.tenant", f.Scope)
+	w.scope("e.tenant", f.Scope)
 	if f.Disabled != nil {
 		w.add("e.disabled = $", *f.Disabled)
 	}
@@ -313,7 +313,7 @@ func (w *where) arg(arg any) string {
 }
 
 // scope selects the tenants by range.
-func (w *where) scope(_ dialect, column string, scope webhook.Scope) {
+func (w *where) scope(column string, scope webhook.Scope) {
 	switch {
 	case scope.All:
 	case scope.Tenant == "" || !isStorable(scope.Tenant):

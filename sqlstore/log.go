@@ -114,7 +114,7 @@ func (s *Store) GetEvent(ctx context.Context, id string) (e webhook.EventRecord,
 // ListDeliveries implements [webhook.Log].
 func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (page webhook.Page[webhook.Delivery], err error) {
 	var w where
-	w.scope(s.dialect, "tenant", f.Scope)
+	w.scope("tenant", f.Scope)
 	for column, value := range map[string]string{"endpoint_id": f.EndpointID, "event_id": f.EventID, "event_type": f.EventType} {
 		if value != "" {
 			w.add(column+" = $", storable(value))
@@ -199,7 +199,7 @@ func (s *Store) ListAttempts(ctx context.Context, deliveryID string) (attempts [
 // ListEvents implements [webhook.Log].
 func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (page webhook.Page[webhook.EventRecord], err error) {
 	w := where{conditions: []string{"NOT test"}}
-	w.scope(s.dialect, "tenant", f.Scope)
+	w.scope("tenant", f.Scope)
 	if f.Type != "" {
 		w.add("type = $", storable(f.Type))
 	}

@@ -166,7 +166,7 @@ func (s *Store) Erase(ctx context.Context, tenant string) error {
 // selectIDs returns the IDs of up to a step of rows of a table in the scope.
 func (s *Store) selectIDs(ctx context.Context, q Querier, table string, scope webhook.Scope) (ids []string, err error) {
 	var w where
-	w.scope(s.dialect, "tenant", scope)
+	w.scope("tenant", scope)
 	err = s.query(ctx, q, "SELECT id::text FROM "+table+w.String()+fmt.Sprintf(" LIMIT %d", eraseStep), w.args, func(rows Rows) error {
 		var id string
 		err := rows.Scan(&id)

@@ -470,6 +470,7 @@ func (s *Store) query(ctx context.Context, q Querier, query string, args []any, 
 	return run(ctx, q, s.dialect.translate(s.named(query)), args, each)
 }
 
+// run runs a query as it is.
 func run(ctx context.Context, q Querier, query string, args []any, each func(Rows) error) error {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
@@ -482,12 +483,6 @@ func run(ctx context.Context, q Querier, query string, args []any, each func(Row
 		}
 	}
 	return rows.Err()
-}
-
-// execute runs a statement as it is.
-func (s *Store) execute(ctx context.Context, q Querier, statement string) (rows int, err error) {
-	err = run(ctx, q, statement, nil, func(Rows) error { rows++; return nil })
-	return rows, err
 }
 
 // one runs a query for its first row, if there is one.
