@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -88,6 +89,25 @@ func jsonList(values []string) string {
 		panic(err) // strings can be marshalled
 	}
 	return string(b)
+}
+
+// sqliteList is a list of numbers as a parameter: JSON, but for its end.
+type sqliteList []byte
+
+func (l sqliteList) add(n int64) sqliteList {
+	if len(l) == 0 {
+		l = append(l, '[')
+	} else {
+		l = append(l, ',')
+	}
+	return strconv.AppendInt(l, n, 10)
+}
+
+func (l sqliteList) String() string {
+	if len(l) == 0 {
+		return "[]"
+	}
+	return string(l) + "]"
 }
 
 // change is what a caller wants to do in a transaction.
@@ -225,9 +245,9 @@ func (d sqlite) prepare(ctx context.Context, s *Store) {
 
 // sqliteStatements are the statements of the queue.
 var sqliteStatements = []string{
-	sqliteLock, sqliteRing, sqlitePromote, sqliteInsertEvent, sqliteMatch, sqliteInsertDelivery,
+	sqliteLock, sqliteRing, sqlitePromote, sqliteInsertEvent, sqliteMatch, sqliteInsertDelivery, sqliteInsertQueued,
 	sqliteWake, sqliteChoose, sqliteDue, sqliteLease, sqliteTaken, sqliteMove, sqliteNext,
-	sqliteHeld, sqliteLog, sqliteFinish, sqliteRemove, sqliteRetry, sqliteHealth,
+	sqliteHeld, sqliteLog, sqliteOutcome, sqliteLeave, sqliteRetry, sqliteHealth,
 }
 
 // sqliteLock takes the write lock where BEGIN has not.
@@ -290,39 +310,70 @@ func (s *sqliteStep) exists(ctx context.Context, query string, args ...any) (fou
 
 // exec runs a statement that writes to one row, and reports whether it did. One
 // that could write to more, or has a RETURNING clause, would copy every page
-// before it changes it, to be able to undo a part of what it did.
+// before it changes it, to be able to undo a part of what it did; unless nothing
+// can make it fail midway, as no row of outhook_queue that is deleted or whose
+// columns may be null.
 func (s *sqliteStep) exec(ctx context.Context, statement string, args ...any) (done bool, err error) {
-	statement = s.store.named(statement)
-	if t, ok := s.q.(*sqliteTx); ok {
-		ctx = context.WithoutCancel(ctx)
-		if stmt := t.statement(ctx, statement); stmt != nil {
-			result, err := stmt.ExecContext(ctx, args...)
-			if err != nil {
-				return false, err
-			}
-			n, err := result.RowsAffected()
-			return n > 0, err
-		}
+	result, err := s.prepared(ctx, statement, args)
+	switch {
+	case err != nil:
+		return false, err
+	case result == nil:
+		return s.exists(ctx, s.store.named(statement)+" RETURNING 1", args...)
 	}
-	return s.exists(ctx, statement+" RETURNING 1", args...)
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// insert is exec for a row that has a seq, which it returns.
+func (s *sqliteStep) insert(ctx context.Context, statement string, args ...any) (seq int64, done bool, err error) {
+	result, err := s.prepared(ctx, statement, args)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case result == nil:
+		err = s.query(ctx, statement+" RETURNING seq", args, func(rows Rows) error { done = true; return rows.Scan(&seq) })
+		return seq, done, err
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 {
+		return 0, false, err
+	}
+	seq, err = result.LastInsertId()
+	return seq, true, err
+}
+
+// prepared executes a statement that is prepared. There is no result where none
+// is.
+func (s *sqliteStep) prepared(ctx context.Context, statement string, args []any) (sql.Result, error) {
+	t, ok := s.q.(*sqliteTx)
+	if !ok {
+		return nil, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	stmt := t.statement(ctx, s.store.named(statement))
+	if stmt == nil {
+		return nil, nil
+	}
+	return stmt.ExecContext(ctx, args...)
 }
 
 const (
 	// What the triggers of outhook_alarms do.
 	sqliteRing = `UPDATE outhook_lanes SET since = min(since, ?1), wake = min(wake, max(?1, coalesce(not_before, 0)))
-		WHERE endpoint_id = ?2 AND (since > ?1 OR wake > max(?1, coalesce(not_before, 0)))`
-	sqlitePromote = `UPDATE outhook_pending SET head = 1
-		WHERE seq = (SELECT min(seq) FROM outhook_pending WHERE endpoint_id = ?1 AND chain = ?2) AND NOT head`
+		WHERE seq = ?2 AND (since > ?1 OR wake > max(?1, coalesce(not_before, 0)))`
+	sqlitePromote = `UPDATE outhook_queue SET head = 1
+		WHERE seq = (SELECT min(seq) FROM outhook_queue WHERE lane = ?1 AND chain = ?2) AND NOT head`
 )
 
 // ring tells a lane that something falls due.
-func (s *sqliteStep) ring(ctx context.Context, due int64, endpointID string) error {
-	_, err := s.exec(ctx, sqliteRing, due, endpointID)
+func (s *sqliteStep) ring(ctx context.Context, due, lane int64) error {
+	_, err := s.exec(ctx, sqliteRing, due, lane)
 	return err
 }
 
 // promote makes the first delivery of a chain one that can be claimed.
-func (s *sqliteStep) promote(ctx context.Context, endpointID, chain string) error {
-	_, err := s.exec(ctx, sqlitePromote, endpointID, chain)
+func (s *sqliteStep) promote(ctx context.Context, lane int64, chain string) error {
+	_, err := s.exec(ctx, sqlitePromote, lane, chain)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -36,20 +35,20 @@ const (
 			WHERE EXISTS (SELECT 1 FROM outhook_lanes WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `)
 			LIMIT ?5 + 0
 		)
-		SELECT ` + endpointColumns + `, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant)
+		SELECT ` + endpointColumns + `, l.seq, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant)
 		FROM tenants t CROSS JOIN outhook_lanes l CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
 		WHERE l.endpoint_id IN (
 			SELECT endpoint_id FROM outhook_lanes
 			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `
 			ORDER BY turn LIMIT (SELECT (?5 + count(*) - 1) / max(count(*), 1) FROM tenants))`
-	sqliteDue   = `SELECT seq, next_attempt, size FROM outhook_pending WHERE endpoint_id = ?1 AND head = 1 ORDER BY next_attempt, seq LIMIT ?2 + 0 OFFSET ?3 + 0`
-	sqliteLease = `UPDATE outhook_pending SET next_attempt = ?2, lease = lease + 1, expired = expired + leased, leased = 1 WHERE seq = ?1`
-	// The columns of scanEvent, then those of scanDelivery, then more.
-	sqliteTaken = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum,
-			d.id, d.event_id, d.event_type, d.event_tenant, d.endpoint_id, d.tenant, 'pending', d.origin, d.attempts, d.last_status, d.last_error,
-			d.first_attempt, d.next_attempt, d.created_at, d.updated_at, d.lease, d.expired
-		FROM json_each(?1) j CROSS JOIN outhook_pending d ON d.seq = j.value CROSS JOIN outhook_events v ON v.id = d.event_id`
-	sqliteMove = `UPDATE outhook_lanes SET since = coalesce(?2, since), wake = ?3, not_before = ?4, turn = ?5 WHERE endpoint_id = ?1`
+	sqliteDue   = `SELECT seq, due, size, lease, expired + leased FROM outhook_queue WHERE lane = ?1 AND head = 1 ORDER BY due, seq LIMIT ?2 + 0 OFFSET ?3 + 0`
+	sqliteLease = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, expired = expired + leased, leased = 1
+		WHERE seq IN (SELECT value FROM json_each(?1))`
+	// The columns of scanEvent, then more.
+	sqliteTaken = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum, j.key,
+			d.id, d.tenant, d.origin, d.attempts, d.last_status, d.last_error, d.first_attempt, d.created_at, d.updated_at
+		FROM json_each(?1) j CROSS JOIN outhook_deliveries d ON d.seq = j.value CROSS JOIN outhook_events v ON v.seq = d.event_seq`
+	sqliteMove = `UPDATE outhook_lanes SET since = coalesce(?2, since), wake = ?3, not_before = ?4, turn = ?5 WHERE seq = ?1`
 	sqliteNext = `SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NULL AND ` + sqliteEligible + ` LIMIT 1)
 		UNION ALL
 		SELECT wake FROM (SELECT wake FROM outhook_lanes WHERE wake IS NOT NULL AND ` + sqliteEligible + ` ORDER BY wake LIMIT 1)`
@@ -63,14 +62,21 @@ type sqliteClaim struct {
 	after   string   // the tenant that was served last
 	named   string   // the endpoints of request.Room
 	passed  []string // those of them without any, and those that were served
-	taken   []int64  // the deliveries, by seq
-	from    map[string]*webhook.EndpointRecord
+	taken   []sqliteLeased
 	bytes   int
 	full    bool
 }
 
+// sqliteLeased is a delivery that is taken.
+type sqliteLeased struct {
+	seq, lease int64
+	expired    int
+	endpoint   *webhook.EndpointRecord
+}
+
 // sqliteLane is a lane whose turn it is.
 type sqliteLane struct {
+	seq        int64
 	endpoint   *webhook.EndpointRecord
 	tenant     string
 	turn, last int64 // its turn, and the last one of its tenant
@@ -85,7 +91,7 @@ func newSQLiteClaim(ctx context.Context, s *Store, q Querier, r webhook.ClaimReq
 	if err != nil {
 		return nil, err
 	}
-	c := &sqliteClaim{sqliteStep: step, request: r, until: step.now + microseconds(r.Lease), from: make(map[string]*webhook.EndpointRecord)}
+	c := &sqliteClaim{sqliteStep: step, request: r, until: step.now + microseconds(r.Lease)}
 	var named []string
 	for id, room := range r.Room {
 		if !isStorable(id) {
@@ -197,7 +203,7 @@ func (c *sqliteClaim) choose(ctx context.Context) (lanes []*sqliteLane, err erro
 		l := &sqliteLane{endpoint: new(webhook.EndpointRecord)}
 		lanes = append(lanes, l)
 		return scanEndpoint(row{rows, func(dest ...any) error {
-			return rows.Scan(append(dest, &l.tenant, &l.turn, &l.last)...)
+			return rows.Scan(append(dest, &l.seq, &l.tenant, &l.turn, &l.last)...)
 		}}, l.endpoint)
 	})
 	if err != nil {
@@ -246,10 +252,11 @@ func (c *sqliteClaim) pick(ctx context.Context, l *sqliteLane, share int) error 
 	share = min(share, l.room-l.taken, c.request.Max-len(c.taken))
 	before := l.taken
 	l.since = never
-	return c.query(ctx, sqliteDue, []any{l.endpoint.ID, share + 1, before}, func(rows Rows) error {
-		var seq, due int64
+	return c.query(ctx, sqliteDue, []any{l.seq, share + 1, before}, func(rows Rows) error {
+		var due int64
 		var size int
-		if err := rows.Scan(&seq, &due, &size); err != nil {
+		d := sqliteLeased{endpoint: l.endpoint}
+		if err := rows.Scan(&d.seq, &due, &size, &d.lease, &d.expired); err != nil {
 			return err
 		}
 		take := due <= c.now && l.taken-before < share && !c.full
@@ -261,9 +268,9 @@ func (c *sqliteClaim) pick(ctx context.Context, l *sqliteLane, share int) error 
 			return nil
 		}
 		c.bytes += size
-		c.taken = append(c.taken, seq)
+		c.taken = append(c.taken, d)
 		c.full = len(c.taken) == c.request.Max
-		c.from[l.endpoint.ID], c.after = l.endpoint, l.tenant
+		c.after = l.tenant
 		l.taken++
 		return nil
 	})
@@ -295,37 +302,42 @@ func (c *sqliteClaim) move(ctx context.Context, l *sqliteLane) error {
 	if wake > c.now {
 		until = wake
 	}
-	_, err := c.exec(ctx, sqliteMove, e.ID, since, until, c.store.dialect.stamp(e.NotBefore), l.turn)
+	_, err := c.exec(ctx, sqliteMove, l.seq, since, until, c.store.dialect.stamp(e.NotBefore), l.turn)
 	return err
 }
 
 // lease leases what was taken and reads all that sending it needs.
 func (c *sqliteClaim) lease(ctx context.Context) ([]webhook.Claimed, error) {
-	for _, seq := range c.taken {
-		if _, err := c.exec(ctx, sqliteLease, seq, c.until); err != nil {
-			return nil, err
-		}
+	var list sqliteList
+	for _, d := range c.taken {
+		list = list.add(d.seq)
 	}
-	seqs, err := json.Marshal(c.taken)
-	if err != nil {
+	seqs := list.String()
+	if _, err := c.exec(ctx, sqliteLease, seqs, c.until); err != nil {
 		return nil, err
 	}
 	batch := make([]webhook.Claimed, 0, len(c.taken))
 	events := make(map[string]*webhook.EventRecord, len(c.taken))
-	err = c.query(ctx, sqliteTaken, []any{string(seqs)}, func(rows Rows) error {
-		var d webhook.Claimed
+	until := time.UnixMicro(c.until).UTC()
+	err := c.query(ctx, sqliteTaken, []any{seqs}, func(rows Rows) error {
 		var event webhook.EventRecord
-		err := scanEvent(row{rows, func(dest ...any) error {
-			return scanDelivery(row{rows, func(more ...any) error {
-				return rows.Scan(append(dest, more...)...)
-			}}, &d.Delivery, &d.Lease, &d.Expired)
-		}}, &event)
+		var n int
+		var origin string
+		var firstAttempt, createdAt, updatedAt stamp
+		d := webhook.Delivery{State: webhook.StatePending, NextAttempt: until}
+		if err := scanEvent(row{rows, func(dest ...any) error {
+			return rows.Scan(append(dest, &n, &d.ID, &d.Tenant, &origin, &d.Attempts, &d.LastStatus, &d.LastError, &firstAttempt, &createdAt, &updatedAt)...)
+		}}, &event); err != nil {
+			return err
+		}
 		if events[event.ID] == nil {
 			events[event.ID] = &event
 		}
-		d.Event, d.Endpoint = events[event.ID], c.from[d.Delivery.EndpointID]
-		batch = append(batch, d)
-		return err
+		taken := &c.taken[n]
+		d.EventID, d.EventType, d.EventTenant, d.EndpointID = event.ID, event.Type, event.Tenant, taken.endpoint.ID
+		d.Origin, d.FirstAttempt, d.CreatedAt, d.UpdatedAt = webhook.Origin(origin), firstAttempt.Time, createdAt.Time, updatedAt.Time
+		batch = append(batch, webhook.Claimed{Delivery: d, Lease: taken.lease + 1, Expired: taken.expired, Event: events[event.ID], Endpoint: taken.endpoint})
+		return nil
 	})
 	return batch, err
 }

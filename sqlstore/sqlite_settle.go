@@ -3,44 +3,48 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
 )
 
-// sqliteHeld has the columns of scanDelivery, then more.
-var sqliteHeld = sqlite{}.translate("SELECT " + pendingColumns + `, seq, lease, leased, chain,
-		EXISTS (SELECT 1 FROM outhook_attempts a WHERE a.delivery_id = d.id)
-	FROM outhook_pending d WHERE id IN (SELECT value FROM json_each(?1))`)
-
 const (
+	sqliteHeld = `SELECT j.key, q.seq, q.lane, q.lease, q.leased, q.logged, q.chain, d.attempts, d.last_status, d.last_error, d.first_attempt
+		FROM json_each(?1) j CROSS JOIN outhook_deliveries d ON d.id = j.value CROSS JOIN outhook_queue q ON q.seq = d.seq`
 	sqliteLogged = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
 	sqliteLog    = `INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
 			request_headers, response_headers, body_sha256, response_body, truncated)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
-	sqliteFinish = `INSERT INTO outhook_finished (seq, id, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin,
-			attempts, last_status, last_error, first_attempt, created_at, updated_at)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)`
-	sqliteRemove = `DELETE FROM outhook_pending WHERE seq = ?1`
-	sqliteRetry  = `UPDATE outhook_pending SET next_attempt = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7,
-			lease = lease + 1, leased = 0, expired = 0
-		WHERE seq = ?1`
-	sqliteHealth = `SELECT e.id, l.failing_since, l.not_before, e.disabled` + endpointTables + ` WHERE e.id IN (SELECT value FROM json_each(?1))`
+	sqliteOutcome = `UPDATE outhook_deliveries SET state = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7 WHERE seq = ?1`
+	sqliteLeave   = `DELETE FROM outhook_queue WHERE seq IN (SELECT value FROM json_each(?1))`
+	sqliteRetry   = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, leased = 0, expired = 0, logged = logged OR ?3 WHERE seq = ?1`
+	// Those of the lanes ?1, and those of ?2 that a success would change.
+	sqliteHealth = `SELECT l.seq, e.id, l.failing_since, l.not_before, e.disabled FROM json_each(?1) j CROSS JOIN outhook_lanes l ON l.seq = j.value
+			CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
+		UNION ALL
+		SELECT l.seq, e.id, l.failing_since, l.not_before, e.disabled FROM json_each(?2) j CROSS JOIN outhook_lanes l ON l.seq = j.value
+			CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
+		WHERE l.failing_since IS NOT NULL OR l.not_before IS NOT NULL`
 	// A lane that is left alone no longer looks again when something is due.
 	sqliteHeal = `UPDATE outhook_lanes SET failing_since = ?2, not_before = ?3,
-		wake = CASE WHEN ?3 > ?4 THEN ?3 ELSE min(wake, since) END WHERE endpoint_id = ?1`
+		wake = CASE WHEN ?3 > ?4 THEN ?3 ELSE min(wake, since) END WHERE seq = ?1`
 	sqliteDisable = `UPDATE outhook_endpoints SET disabled = 1, disabled_reason = ?2, updated_at = ?3, rev = rev + 1 WHERE id = ?1`
 )
 
 // sqliteHolding is a delivery that may be settled.
 type sqliteHolding struct {
-	webhook.Delivery
-	seq, lease int64
-	leased     bool
-	chain      sql.NullString
-	logged     bool // an attempt, at least
+	webhook.Delivery // what an outcome changes of it
+	seq, lane, lease int64
+	leased, logged   bool
+	chain            sql.NullString
+}
+
+// sqliteSettle is a settlement of many in the making.
+type sqliteSettle struct {
+	sqliteStep
+	left     sqliteList                      // the queue
+	outcomes map[int64][]*webhook.Settlement // of endpoints, by lane
 }
 
 func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
@@ -48,26 +52,16 @@ func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Set
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(ss))
-	for n, o := range ss {
-		ids[n] = o.DeliveryID
-	}
-	pending := make(map[string]*sqliteHolding, len(ss))
-	err = step.query(ctx, sqliteHeld, []any{jsonList(ids)}, func(rows Rows) error {
-		h := new(sqliteHolding)
-		err := scanDelivery(rows, &h.Delivery, &h.seq, &h.lease, &h.leased, &h.chain, &h.logged)
-		pending[h.ID] = h
-		return err
-	})
+	t := &sqliteSettle{sqliteStep: step, outcomes: make(map[int64][]*webhook.Settlement)}
+	pending, err := t.held(ctx, ss)
 	if err != nil {
 		return nil, err
 	}
-	health := make(map[string][]*webhook.Settlement)
 	for n, o := range ss {
-		h := pending[o.DeliveryID]
-		held := h != nil && h.leased && h.lease == o.Lease
+		h := &pending[n]
+		held := h.leased && h.lease == o.Lease
 		if o.Attempt != nil && (!held || h.logged) {
-			repeated, err := step.exists(ctx, sqliteLogged, o.DeliveryID, storable(o.Attempt.ID))
+			repeated, err := t.exists(ctx, sqliteLogged, o.DeliveryID, storable(o.Attempt.ID))
 			if err != nil {
 				return nil, err
 			}
@@ -79,18 +73,47 @@ func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Set
 			stale = append(stale, n)
 			continue
 		}
-		if err := step.settle(ctx, o, h); err != nil {
+		if err := t.settle(ctx, o, h); err != nil {
 			return nil, err
 		}
 		if o.Health != webhook.HealthUnchanged || o.Pause > 0 || o.Disable != "" {
-			health[h.EndpointID] = append(health[h.EndpointID], o)
+			t.outcomes[h.lane] = append(t.outcomes[h.lane], o)
 		}
 	}
-	return stale, step.heal(ctx, health)
+	if t.left != nil {
+		if _, err := t.exec(ctx, sqliteLeave, t.left.String()); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.next(ctx, pending); err != nil {
+		return nil, err
+	}
+	return stale, t.heal(ctx)
 }
 
-// settle applies an outcome to its delivery.
-func (s *sqliteStep) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
+// held reads what is pending of the deliveries, each at the place of its
+// settlement.
+func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sqliteHolding, error) {
+	ids := make([]string, len(ss))
+	for n, o := range ss {
+		ids[n] = o.DeliveryID
+	}
+	pending := make([]sqliteHolding, len(ss))
+	err := s.query(ctx, sqliteHeld, []any{jsonList(ids)}, func(rows Rows) error {
+		var h sqliteHolding
+		var n int
+		var firstAttempt stamp
+		err := rows.Scan(&n, &h.seq, &h.lane, &h.lease, &h.leased, &h.logged, &h.chain, &h.Attempts, &h.LastStatus, &h.LastError, &firstAttempt)
+		h.FirstAttempt = firstAttempt.Time
+		pending[n] = h
+		return err
+	})
+	return pending, err
+}
+
+// settle applies an outcome to its delivery, which remains to be taken out of
+// the queue if it is finished.
+func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
 	if a := o.Attempt; a != nil {
 		if _, err := s.exec(ctx, sqliteLog, o.DeliveryID, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
 			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
@@ -99,54 +122,75 @@ func (s *sqliteStep) settle(ctx context.Context, o *webhook.Settlement, h *sqlit
 		}
 	}
 	o.ApplyToDelivery(&h.Delivery, time.UnixMicro(s.now).UTC())
-	firstAttempt := s.store.dialect.stamp(h.FirstAttempt)
-	if !o.State.Finished() {
-		due := s.now + microseconds(o.Delay)
-		if _, err := s.exec(ctx, sqliteRetry, h.seq, due, s.now, h.Attempts, h.LastStatus, storable(h.LastError), firstAttempt); err != nil {
+	if _, err := s.exec(ctx, sqliteOutcome, h.seq, string(h.State), s.now, h.Attempts, h.LastStatus, storable(h.LastError), s.store.dialect.stamp(h.FirstAttempt)); err != nil {
+		return err
+	}
+	if o.State.Finished() {
+		s.left = s.left.add(h.seq)
+		return nil
+	}
+	due := s.now + microseconds(o.Delay)
+	if _, err := s.exec(ctx, sqliteRetry, h.seq, due, o.Attempt != nil); err != nil {
+		return err
+	}
+	return s.ring(ctx, due, h.lane)
+}
+
+// next lets those be claimed that waited for one that has left the queue.
+func (s *sqliteSettle) next(ctx context.Context, settled []sqliteHolding) error {
+	for n := range settled {
+		h := &settled[n]
+		if !h.chain.Valid || !h.State.Finished() {
+			continue
+		}
+		if err := s.promote(ctx, h.lane, h.chain.String); err != nil {
 			return err
 		}
-		return s.ring(ctx, due, h.EndpointID)
+		if err := s.ring(ctx, s.now, h.lane); err != nil {
+			return err
+		}
 	}
-	if _, err := s.exec(ctx, sqliteFinish, h.seq, h.ID, h.EventID, h.EventType, h.EventTenant, h.EndpointID, h.Tenant, string(h.State), string(h.Origin),
-		h.Attempts, h.LastStatus, storable(h.LastError), firstAttempt, h.CreatedAt.UnixMicro(), s.now); err != nil {
-		return err
-	}
-	if _, err := s.exec(ctx, sqliteRemove, h.seq); err != nil || !h.chain.Valid {
-		return err
-	}
-	if err := s.promote(ctx, h.EndpointID, h.chain.String); err != nil {
-		return err
-	}
-	return s.ring(ctx, s.now, h.EndpointID)
+	return nil
 }
 
 // heal applies to the endpoints what the outcomes say of them.
-func (s *sqliteStep) heal(ctx context.Context, outcomes map[string][]*webhook.Settlement) error {
-	if len(outcomes) == 0 {
+func (s *sqliteSettle) heal(ctx context.Context) error {
+	var some, successes sqliteList
+	for lane, outcomes := range s.outcomes {
+		if slices.ContainsFunc(outcomes, func(o *webhook.Settlement) bool {
+			return o.Health != webhook.HealthSuccess || o.Pause > 0 || o.Disable != ""
+		}) {
+			some = some.add(lane)
+		} else {
+			successes = successes.add(lane)
+		}
+	}
+	if len(s.outcomes) == 0 {
 		return nil
 	}
-	var changed []*webhook.EndpointRecord
-	err := s.query(ctx, sqliteHealth, []any{jsonList(slices.Collect(maps.Keys(outcomes)))}, func(rows Rows) error {
+	changed := make(map[int64]*webhook.EndpointRecord)
+	err := s.query(ctx, sqliteHealth, []any{some.String(), successes.String()}, func(rows Rows) error {
+		var lane int64
 		e := new(webhook.EndpointRecord)
 		var failingSince, notBefore stamp
-		if err := rows.Scan(&e.ID, &failingSince, &notBefore, &e.Disabled); err != nil {
+		if err := rows.Scan(&lane, &e.ID, &failingSince, &notBefore, &e.Disabled); err != nil {
 			return err
 		}
 		e.FailingSince, e.NotBefore = failingSince.Time, notBefore.Time
 		applied := false
-		for _, o := range outcomes[e.ID] {
+		for _, o := range s.outcomes[lane] {
 			applied = o.ApplyToEndpoint(e, time.UnixMicro(s.now).UTC()) || applied
 		}
 		if applied {
-			changed = append(changed, e)
+			changed[lane] = e
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, e := range changed {
-		if _, err := s.exec(ctx, sqliteHeal, e.ID, s.store.dialect.stamp(e.FailingSince), s.store.dialect.stamp(e.NotBefore), s.now); err != nil {
+	for lane, e := range changed {
+		if _, err := s.exec(ctx, sqliteHeal, lane, s.store.dialect.stamp(e.FailingSince), s.store.dialect.stamp(e.NotBefore), s.now); err != nil {
 			return err
 		}
 		if e.Rev > 0 { // which it is only if it has just been disabled
