@@ -166,7 +166,7 @@ func TestMigrationsCarryThePrefix(t *testing.T) {
 		{PostgreSQL, "webhooks.", "CREATE TABLE webhooks.pending (", "CREATE INDEX ix_pending_due ON webhooks.pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
 		{PostgreSQL, "webhooks.a_", "CREATE TABLE webhooks.a_pending (", "CREATE INDEX a_ix_pending_due ON webhooks.a_pending ", "CREATE SCHEMA IF NOT EXISTS webhooks;", "outhook_"},
 		{PostgreSQL, "my_outhook_", "CREATE TABLE my_outhook_pending (", "CREATE INDEX my_outhook_ix_pending_due ON my_outhook_pending ", "", "my_my_"},
-		{SQLite, "app_", "CREATE TABLE app_pending (", "", "", "outhook_"},
+		{SQLite, "app_", "CREATE TABLE app_queue (", "CREATE INDEX app_ix_queue_due ON app_queue ", "", "outhook_"},
 	} {
 		var all strings.Builder
 		migrations, err := Migrations(c.dialect, TablePrefix(c.prefix))
