@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -139,8 +140,8 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 	return c.err
 }
 
-// commitChanges runs what is to be done in one transaction, or if a part of it
-// fails, in one each.
+// commitChanges runs what is to be done in one transaction. If a part of it
+// fails, it does so again, each part apart from the others.
 func (s *Store) commitChanges(changes []*change) {
 	changes = slices.Clone(changes)
 	begun := false
@@ -154,12 +155,54 @@ func (s *Store) commitChanges(changes []*change) {
 		}
 		return nil
 	})
-	for _, c := range changes {
-		if c.err = err; err != nil && begun && len(changes) > 1 && !errors.Is(err, webhook.ErrUncertain) {
-			c.err = s.commit(c.f)
+	if err != nil && begun && len(changes) > 1 && !errors.Is(err, webhook.ErrUncertain) {
+		s.commitApart(changes)
+	} else {
+		for _, c := range changes {
+			c.err = err
 		}
+	}
+	for _, c := range changes {
 		close(c.done)
 	}
+}
+
+// commitApart runs changes in one transaction that undoes those that fail, or if
+// that cannot be, since some errors end the transaction, in one each.
+func (s *Store) commitApart(changes []*change) {
+	err := s.commit(func(q Querier) error {
+		for _, c := range changes {
+			var err error
+			if c.err, err = s.undoable(q, c.f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, c := range changes {
+		switch {
+		case errors.Is(err, webhook.ErrUncertain):
+			c.err = cmp.Or(c.err, err)
+		case err != nil:
+			c.err = s.commit(c.f)
+		}
+	}
+}
+
+// undoable runs f, of which nothing is left if it fails. What it returns beside
+// that is an error of the transaction.
+func (s *Store) undoable(q Querier, f func(Querier) error) (failed, err error) {
+	ctx := context.Background()
+	if _, err := s.execute(ctx, q, "SAVEPOINT one_change"); err != nil {
+		return nil, err
+	}
+	if failed = f(q); failed != nil {
+		if _, err := s.execute(ctx, q, "ROLLBACK TO SAVEPOINT one_change"); err != nil {
+			return failed, err
+		}
+	}
+	_, err = s.execute(ctx, q, "RELEASE SAVEPOINT one_change")
+	return failed, err
 }
 
 // commit runs f in a transaction.

@@ -1,10 +1,19 @@
 package sqlstore
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/outhook/webhook"
 )
 
 func TestHeadersAreStoredAsTheyAre(t *testing.T) {
@@ -30,5 +39,90 @@ func TestHeadersAreStoredAsTheyAre(t *testing.T) {
 		if len(h)+len(got) > 0 && !reflect.DeepEqual(got, h) {
 			t.Errorf("%q became %s, that is %q", h, text, got)
 		}
+	}
+}
+
+// script is a database that writes down what it is told to execute, and fails
+// where it is told to.
+type script struct {
+	said []string
+	fail map[string]error // by statement
+}
+
+func (s *script) Connect(context.Context) (driver.Conn, error) { return s, nil }
+func (s *script) Driver() driver.Driver                        { return nil }
+func (s *script) Close() error                                 { return nil }
+func (s *script) Begin() (driver.Tx, error)                    { return s, s.say("BEGIN") }
+func (s *script) Commit() error                                { return s.say("COMMIT") }
+func (s *script) Rollback() error                              { return s.say("ROLLBACK") }
+func (s *script) Prepare(string) (driver.Stmt, error)          { return nil, errors.New("nothing is prepared") }
+func (s *script) QueryContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Rows, error) {
+	return nothing{}, s.say(strings.TrimSuffix(strings.TrimSuffix(query, " one_change"), " SAVEPOINT"))
+}
+
+func (s *script) say(statement string) error {
+	s.said = append(s.said, statement)
+	return s.fail[statement]
+}
+
+// nothing are no rows.
+type nothing struct{}
+
+func (nothing) Columns() []string         { return nil }
+func (nothing) Close() error              { return nil }
+func (nothing) Next([]driver.Value) error { return io.EOF }
+
+func TestAChangeThatFailsDoesNotKeepItsNeighboursFromSharingACommit(t *testing.T) {
+	conflict := webhook.ErrConflict
+	full, broken := errors.New("database or disk is full"), errors.New("disk I/O error")
+	for name, c := range map[string]struct {
+		fail map[string]error
+		want []error // of a, b and c
+		said string
+	}{
+		"none fails": {
+			nil, []error{nil, nil, nil},
+			"BEGIN a b c COMMIT",
+		},
+		"one fails": {
+			map[string]error{"b": conflict}, []error{nil, conflict, nil},
+			"BEGIN a b ROLLBACK BEGIN SAVEPOINT a RELEASE SAVEPOINT b ROLLBACK TO RELEASE SAVEPOINT c RELEASE COMMIT",
+		},
+		"one ends the transaction": {
+			map[string]error{"b": full, "ROLLBACK TO": errors.New("no such savepoint")}, []error{nil, full, nil},
+			"BEGIN a b ROLLBACK BEGIN SAVEPOINT a RELEASE SAVEPOINT b ROLLBACK TO ROLLBACK BEGIN a COMMIT BEGIN b ROLLBACK BEGIN c COMMIT",
+		},
+		"one fails and the commit is uncertain": {
+			map[string]error{"b": conflict, "COMMIT": broken}, []error{webhook.ErrUncertain, conflict, webhook.ErrUncertain},
+			"BEGIN a b ROLLBACK BEGIN SAVEPOINT a RELEASE SAVEPOINT b ROLLBACK TO RELEASE SAVEPOINT c RELEASE COMMIT",
+		},
+		"the commit is uncertain": {
+			map[string]error{"COMMIT": broken}, []error{webhook.ErrUncertain, webhook.ErrUncertain, webhook.ErrUncertain},
+			"BEGIN a b c COMMIT",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			script := &script{fail: c.fail}
+			s := New(sql.OpenDB(script), SQLite)
+			defer s.db.Close()
+			var changes []*change
+			for _, statement := range []string{"a", "b", "c"} {
+				changes = append(changes, &change{done: make(chan struct{}), f: func(q Querier) error {
+					_, err := s.execute(t.Context(), q, statement)
+					return err
+				}})
+			}
+			s.commitChanges(changes)
+			for n, change := range changes {
+				<-change.done
+				if !errors.Is(change.err, c.want[n]) {
+					t.Errorf("change %d ended with %v, want %v", n, change.err, c.want[n])
+				}
+			}
+			said := slices.DeleteFunc(script.said, func(statement string) bool { return statement == sqliteLock })
+			if got := strings.Join(said, " "); got != c.said {
+				t.Errorf("the database was told\n%s, want\n%s", got, c.said)
+			}
+		})
 	}
 }
