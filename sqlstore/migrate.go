@@ -110,7 +110,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		for _, step := range steps[version:] {
 			for _, statement := range statements(step.SQL) {
-				if err := run(ctx, q, statement, nil, func(Rows) error { return nil }); err != nil {
+				if err := execute(ctx, q, statement); err != nil {
 					return fmt.Errorf("%s: %w", step.Name, err)
 				}
 			}

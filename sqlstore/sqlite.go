@@ -193,15 +193,15 @@ func (s *Store) commitApart(changes []*change) {
 // that is an error of the transaction.
 func (s *Store) undoable(q Querier, f func(Querier) error) (failed, err error) {
 	ctx := context.Background()
-	if _, err := s.execute(ctx, q, "SAVEPOINT one_change"); err != nil {
+	if err := execute(ctx, q, "SAVEPOINT one_change"); err != nil {
 		return nil, err
 	}
 	if failed = f(q); failed != nil {
-		if _, err := s.execute(ctx, q, "ROLLBACK TO SAVEPOINT one_change"); err != nil {
+		if err := execute(ctx, q, "ROLLBACK TO SAVEPOINT one_change"); err != nil {
 			return failed, err
 		}
 	}
-	_, err = s.execute(ctx, q, "RELEASE SAVEPOINT one_change")
+	err = execute(ctx, q, "RELEASE SAVEPOINT one_change")
 	return failed, err
 }
 

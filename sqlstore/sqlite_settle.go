@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"net/http"
 	"slices"
 	"time"
 
@@ -117,7 +116,7 @@ func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sq
 func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
 	if a := o.Attempt; a != nil {
 		if _, err := s.exec(ctx, sqliteLog, o.DeliveryID, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
-			storable(a.URL), a.StatusCode, storable(a.Error), sqliteHeaders(a.RequestHeaders), sqliteHeaders(a.ResponseHeaders),
+			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
 			a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated); err != nil {
 			return err
 		}
@@ -135,37 +134,6 @@ func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sql
 		return err
 	}
 	return s.ring(ctx, due, h.lane)
-}
-
-// sqliteHeaders is headersText, and quicker where nothing must be escaped.
-func sqliteHeaders(h http.Header) string {
-	text := make([]byte, 0, 512)
-	plain := true
-	quote := func(before byte, s string) {
-		for i := range len(s) {
-			c := s[i]
-			plain = plain && ' ' <= c && c <= '~' && c != '"' && c != '\\'
-		}
-		text = append(append(append(text, before, '"'), s...), '"')
-	}
-	before := byte('{')
-	for name, values := range h {
-		quote(before, name)
-		text = append(text, ':')
-		before = '['
-		for _, value := range values {
-			quote(before, value)
-			before = ','
-		}
-		if before == '[' {
-			return headersText(h) // no values
-		}
-		text, before = append(text, ']'), ','
-	}
-	if !plain || before == '{' {
-		return headersText(h)
-	}
-	return string(append(text, '}'))
 }
 
 // next lets those be claimed that waited for one that has left the queue.

@@ -4,43 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/outhook/webhook"
 )
-
-func TestHeadersAreStoredAsTheyAre(t *testing.T) {
-	for _, h := range []http.Header{
-		nil,
-		{"Content-Type": {"application/json"}},
-		{"Content-Type": {"application/json"}, "Set-Cookie": {"a=1", "b=2"}, "Webhook-Signature": {"v1,K5oZfz+/="}},
-		{"A": {}},
-		{"A": {}, "B": {"b"}},
-		{"A": {""}},
-		{`Quoted"`: {"a"}},
-		{"A": {`"a"`, "b"}},
-		{"A": {"b", `back\slash`}},
-		{"A": {"tab\tand\nline"}},
-		{"A": {"é and \u2028"}},
-	} {
-		text := sqliteHeaders(h)
-		var got http.Header
-		if err := json.Unmarshal([]byte(text), &got); err != nil {
-			t.Errorf("%q became %s: %v", h, text, err)
-			continue
-		}
-		if len(h)+len(got) > 0 && !reflect.DeepEqual(got, h) {
-			t.Errorf("%q became %s, that is %q", h, text, got)
-		}
-	}
-}
 
 // script is a database that writes down what it is told to execute, and fails
 // where it is told to.
@@ -108,7 +79,7 @@ func TestAChangeThatFailsDoesNotKeepItsNeighboursFromSharingACommit(t *testing.T
 			var changes []*change
 			for _, statement := range []string{"a", "b", "c"} {
 				changes = append(changes, &change{done: make(chan struct{}), f: func(q Querier) error {
-					_, err := s.execute(t.Context(), q, statement)
+					err := execute(t.Context(), q, statement)
 					return err
 				}})
 			}

@@ -485,6 +485,11 @@ func run(ctx context.Context, q Querier, query string, args []any, each func(Row
 	return rows.Err()
 }
 
+// execute runs a statement as it is.
+func execute(ctx context.Context, q Querier, statement string) error {
+	return run(ctx, q, statement, nil, func(Rows) error { return nil })
+}
+
 // one runs a query for its first row, if there is one.
 func (s *Store) one(ctx context.Context, q Querier, query string, args []any, dest ...any) (found bool, err error) {
 	err = s.query(ctx, q, query, args, func(r Rows) error {
