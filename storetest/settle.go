@@ -210,6 +210,10 @@ func repeatedSettlement(t *trial) {
 	claimed := t.delivery(c.Delivery.ID)
 	t.settle(first) // another has claimed it meanwhile
 	wantSame(t, "the delivery after the first attempt was repeated", t.delivery(c.Delivery.ID), claimed)
+	again := first
+	again.Lease = c.Lease
+	t.settle(again) // even under a lease that is valid
+	wantSame(t, "the delivery after the first attempt was repeated under the new lease", t.delivery(c.Delivery.ID), claimed)
 	second := attempted(c, webhook.StateDelivered, 200)
 	second.Health = webhook.HealthSuccess
 	t.settle(second) // the lease is still that of the claim

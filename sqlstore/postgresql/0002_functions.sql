@@ -480,7 +480,8 @@ BEGIN
 				_statuses, _errors, _requests, _responses, _offsets, _sizes, _truncated)
 			WITH ORDINALITY AS o (id, lease, state, delay, counted, attempt_id, number, started_at, duration, url,
 				status, error, request, response, position, size, truncated, n)
-		WHERE NOT _careful OR id = ANY (_free)
+		-- The first lease of a delivery has no attempt before it.
+		WHERE (NOT _careful OR id = ANY (_free)) AND (lease <= 1 OR NOT EXISTS (SELECT FROM outhook_attempts a WHERE a.delivery_id = o.id AND a.id = o.attempt_id))
 	), removed AS (
 		DELETE FROM outhook_pending d USING outcomes o
 		WHERE o.state <> 'pending' AND d.id = o.id AND d.lease = o.lease AND (d.leased OR d.expired > 0)
