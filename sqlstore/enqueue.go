@@ -171,7 +171,7 @@ func (s *Store) commitGroup(calls []*call) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
-	err := s.transact(ctx, func(q Querier) error { return s.dialect.enqueue(ctx, s, q, together, lockTimeout) })
+	err := s.transact(ctx, lasting, func(q Querier) error { return s.dialect.enqueue(ctx, s, q, together, lockTimeout) })
 	for _, c := range together {
 		if err != nil && !errors.Is(err, webhook.ErrUncertain) {
 			c.alone = true

@@ -23,7 +23,7 @@ func (s *Store) Claim(ctx context.Context, r webhook.ClaimRequest) (batch []webh
 			return nil, next, nil
 		}
 	}
-	err = s.statement(ctx, func(q Querier) (err error) {
+	err = s.statement(ctx, passing, func(q Querier) (err error) {
 		batch, next, err = s.dialect.claim(ctx, s, q, r)
 		return err
 	})
@@ -41,7 +41,7 @@ func (s *Store) Settle(ctx context.Context, ss []webhook.Settlement) (stale []st
 	}
 	for _, round := range rounds(ss, &stale) {
 		var positions []int
-		err := s.statement(ctx, func(q Querier) (err error) {
+		err := s.statement(ctx, lasting, func(q Querier) (err error) {
 			positions, err = s.dialect.settle(ctx, s, q, round)
 			return err
 		})
@@ -77,7 +77,7 @@ func rounds(ss []webhook.Settlement, stale *[]string) (rounds [][]*webhook.Settl
 
 // statement calls f, which is one statement on PostgreSQL, and repeats it if
 // another transaction is in its way.
-func (s *Store) statement(ctx context.Context, f func(Querier) error) error {
+func (s *Store) statement(ctx context.Context, d durability, f func(Querier) error) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Store) statement(ctx context.Context, f func(Querier) error) error {
 	}
 	for n := 1; ; n++ {
 		isolated := s.isolated.Load()
-		err := s.transact(ctx, f)
+		err := s.transact(ctx, d, f)
 		if sqlState(err) == wrongIsolation && !isolated {
 			s.isolated.Store(true) // the database's default is not READ COMMITTED: begin transactions
 			continue

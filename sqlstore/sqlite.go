@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/url"
 	"regexp"
@@ -114,6 +116,7 @@ func (l sqliteList) String() string {
 
 // change is what a caller wants to do in a transaction.
 type change struct {
+	durability
 	f     func(Querier) error
 	err   error
 	taken atomic.Bool   // by a transaction that has begun, or by the caller who gave up
@@ -124,8 +127,8 @@ type change struct {
 // beginning. What several want to do meanwhile shares the next one, since
 // nothing costs as much as a commit. Within the process, writers queue; a driver
 // would make them poll. f is repeated if another's f has failed.
-func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
-	c := &change{f: f, done: make(chan struct{})}
+func (s *Store) exclusively(ctx context.Context, d durability, f func(Querier) error) error {
+	c := &change{durability: d, f: f, done: make(chan struct{})}
 	if err := s.changes.Add(ctx, c, 0); err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func (s *Store) exclusively(ctx context.Context, f func(Querier) error) error {
 func (s *Store) commitChanges(changes []*change) {
 	changes = slices.Clone(changes)
 	begun := false
-	err := s.commit(func(q Querier) error {
+	err := s.commit(durabilityOf(changes), func(q Querier) error {
 		begun = true
 		changes = slices.DeleteFunc(changes, func(c *change) bool { return !c.taken.CompareAndSwap(false, true) })
 		for _, c := range changes {
@@ -170,7 +173,7 @@ func (s *Store) commitChanges(changes []*change) {
 // commitApart runs changes in one transaction that undoes those that fail, or if
 // that cannot be, since some errors end the transaction, in one each.
 func (s *Store) commitApart(changes []*change) {
-	err := s.commit(func(q Querier) error {
+	err := s.commit(durabilityOf(changes), func(q Querier) error {
 		for _, c := range changes {
 			var err error
 			if c.err, err = s.undoable(q, c.f); err != nil {
@@ -184,7 +187,7 @@ func (s *Store) commitApart(changes []*change) {
 		case errors.Is(err, webhook.ErrUncertain):
 			c.err = cmp.Or(c.err, err)
 		case err != nil:
-			c.err = s.commit(c.f)
+			c.err = s.commit(c.durability, c.f)
 		}
 	}
 }
@@ -205,8 +208,15 @@ func (s *Store) undoable(q Querier, f func(Querier) error) (failed, err error) {
 	return failed, err
 }
 
+func durabilityOf(changes []*change) durability {
+	if slices.ContainsFunc(changes, func(c *change) bool { return c.durability == lasting }) {
+		return lasting
+	}
+	return passing
+}
+
 // commit runs f in a transaction.
-func (s *Store) commit(f func(Querier) error) error {
+func (s *Store) commit(d durability, f func(Querier) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	prepared := s.dialect.(sqlite)
@@ -216,6 +226,13 @@ func (s *Store) commit(f func(Querier) error) error {
 		return err
 	}
 	defer conn.Close()
+	if d == passing {
+		restore, err := relax(ctx, conn)
+		if err != nil {
+			return err
+		}
+		defer restore()
+	}
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -234,6 +251,30 @@ func (s *Store) commit(f func(Querier) error) error {
 		return uncommitted(err)
 	}
 	return nil
+}
+
+// relax makes commits on the connection not wait for the disk until restore: the
+// next one that does, on any connection, makes them last as well.
+func relax(ctx context.Context, conn *sql.Conn) (restore func(), err error) {
+	var synchronous int
+	var journal string
+	err = conn.QueryRowContext(ctx, "SELECT synchronous, journal_mode FROM pragma_synchronous, pragma_journal_mode").Scan(&synchronous, &journal)
+	if err != nil {
+		return nil, err
+	}
+	const normal = 1
+	if synchronous <= normal || journal != "wal" {
+		return func() {}, nil
+	}
+	q := sqlQuerier{conn}
+	if err := execute(ctx, q, fmt.Sprint("PRAGMA synchronous = ", normal)); err != nil {
+		return nil, err
+	}
+	return func() {
+		if execute(ctx, q, fmt.Sprint("PRAGMA synchronous = ", synchronous)) != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // never to be used again
+		}
+	}, nil
 }
 
 // connect waits for others who open a new file at the same time: while it

@@ -391,17 +391,26 @@ func (s *Store) write(ctx context.Context, f func(Querier) error) error {
 		return ended(ctx, f(q))
 	}
 	for n := 1; ; n++ {
-		err := s.atomically(ctx, f)
+		err := s.atomically(ctx, lasting, f)
 		if err == nil || n == retries || !inTheWay(err) || ctx.Err() != nil {
 			return ended(ctx, err)
 		}
 	}
 }
 
+// durability is what a transaction must survive. Leases end with the processes
+// that hold them: where all of these share a machine they need not survive it.
+type durability bool
+
+const (
+	lasting durability = false // a power cut
+	passing durability = true  // the end of this process
+)
+
 // atomically runs f in a transaction.
-func (s *Store) atomically(ctx context.Context, f func(Querier) error) error {
+func (s *Store) atomically(ctx context.Context, d durability, f func(Querier) error) error {
 	if _, ok := s.dialect.(sqlite); ok {
-		return s.exclusively(ctx, f)
+		return s.exclusively(ctx, d, f)
 	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
@@ -424,9 +433,9 @@ func (s *Store) atomically(ctx context.Context, f func(Querier) error) error {
 // sent, lib/pq also of what it had no answer to. So f must be one that finds out:
 // an event that is stored already is a duplicate, a settlement whose attempt is
 // there is none, and what a lost claim has leased is due again after its lease.
-func (s *Store) transact(ctx context.Context, f func(Querier) error) error {
+func (s *Store) transact(ctx context.Context, d durability, f func(Querier) error) error {
 	if _, ok := s.dialect.(sqlite); ok || s.isolated.Load() {
-		return s.atomically(ctx, f)
+		return s.atomically(ctx, d, f)
 	}
 	for n := 1; ; n++ {
 		conn, err := s.db.Conn(ctx)
