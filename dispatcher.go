@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/outhook/webhook/internal/batch"
+	"github.com/outhook/webhook/internal/breaker"
 	"github.com/outhook/webhook/internal/crew"
 	"github.com/outhook/webhook/internal/gate"
 	"github.com/outhook/webhook/internal/slogcore"
@@ -91,15 +92,25 @@ type Config struct {
 	Network Network
 	// Concurrency is how many requests are in flight in all. One endpoint
 	// alone gets at most half of it, and so do all those together that are
-	// slow or have not answered yet. Defaults to 256.
+	// slow or have not answered yet. Up to twice as many idle connections are
+	// kept beside those in use. Defaults to 256.
 	Concurrency int
 	// EndpointConcurrency is how many requests are in flight to an endpoint
 	// that has no Concurrency of its own. Defaults to 16.
 	EndpointConcurrency int
 	// AutoDisable is how long after its first failure an endpoint that fails
-	// again, without one success between, is disabled. Defaults to 5 days;
-	// negative never disables.
+	// again, without one success between, is disabled, provided that it has failed
+	// at least 12 hours before as well; the notice [EndpointFailing] comes half
+	// way. Enable resumes what is pending, and Replay catches up on the rest.
+	// Defaults to 5 days; 12 hours at least; negative never disables.
 	AutoDisable time.Duration
+	// NoBreaker lets every delivery keep the timetable of its policy, and use up
+	// its attempts, even to an endpoint that keeps failing. Without it, an
+	// endpoint that has failed 5 different deliveries in a row is left alone and
+	// probed with one of them at growing intervals, from 5 seconds to 15 minutes,
+	// until one succeeds; the others wait without an attempt. That an endpoint
+	// asks to be left alone (429, Retry-After) is respected in any case.
+	NoBreaker bool
 	// Retention is how long finished deliveries, their attempts and events are
 	// kept before Run purges them. 0 keeps them; otherwise the store must be a
 	// [Purger].
@@ -130,6 +141,7 @@ const (
 	maxConcurrency   = 100_000
 	maxBatch         = 1000        // deliveries in a claim, outcomes in a settlement
 	maxBatchBytes    = 8 << 20     // of event data in a claim
+	maxTold          = 10_000      // endpoints of which is remembered what was told
 	maxExpired       = 5           // leases that may run out before a delivery counts as crashing
 	idleEndpoint     = time.Hour   // after which what is remembered of an endpoint is forgotten
 	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
@@ -230,6 +242,9 @@ func (c *Config) fill() {
 	setDefault(&c.Concurrency, 256)
 	setDefault(&c.EndpointConcurrency, max(1, min(16, c.Concurrency)))
 	setDefault(&c.AutoDisable, 5*24*time.Hour)
+	if c.AutoDisable > 0 {
+		c.AutoDisable = max(c.AutoDisable, disableSpread)
+	}
 	setDefault(&c.PollInterval, 800*time.Millisecond)
 	setDefault(&c.Lease, c.longestTimeout()+30*time.Second)
 	setDefault(&c.DrainTimeout, 20*time.Second)
@@ -501,7 +516,7 @@ type run struct {
 	targets  map[string]*target // by endpoint ID
 	swept    time.Time          // when idle targets were last forgotten
 	claims   uint64             // numbers the claims
-	disabled map[string]int64   // the Rev at which an endpoint was told to be disabled; the settler's own
+	told     map[string]told    // what was told of endpoints, by ID; the settler's own
 	aside    []settled          // outcomes that are in the way of others; the settler's own
 	lost     atomic.Int64       // outcomes that could not be stored
 }
@@ -514,14 +529,22 @@ type job struct {
 	until  time.Time // the lease's end, by this process's clock
 }
 
+// told is what was told of an endpoint.
+type told struct {
+	disabled int64     // the Rev at which it was
+	paused   time.Time // until then
+	failing  time.Time // since then
+}
+
 // settled is a settlement on its way to the store.
 type settled struct {
 	Settlement
 	claimed *Claimed
+	target  *target // nil where it cannot be sent to
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), disabled: make(map[string]int64)}
+	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
@@ -634,12 +657,12 @@ func (r *run) start(claimed []Claimed, until time.Time, room map[string]int, sto
 		// Each is a copy, so that one that hangs does not keep the batch alive.
 		j := &job{Claimed: claimed[n], until: until}
 		if stopping {
-			r.giveBack(&j.Claimed, 0)
+			r.giveBack(j, 0)
 			continue
 		}
 		var err error
 		if j.target, err = r.target(j.Endpoint); err != nil {
-			r.giveBack(&j.Claimed, misconfigured)
+			r.giveBack(j, misconfigured)
 			continue
 		}
 		cut = j.target.takes(r.claims, room) || cut
@@ -651,7 +674,7 @@ func (r *run) start(claimed []Claimed, until time.Time, room map[string]int, sto
 		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
 			r.crew.Start(j)
 		} else {
-			r.giveBack(&j.Claimed, 0)
+			r.giveBack(j, 0)
 		}
 	}
 	return cut
@@ -673,8 +696,8 @@ func (t *target) takes(claim uint64, room map[string]int) (full bool) {
 }
 
 // giveBack makes a delivery due again after the delay, as if never claimed.
-func (r *run) giveBack(c *Claimed, delay time.Duration) {
-	r.add(r.claiming, c, Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: StatePending, Delay: delay, Pause: c.reopen()})
+func (r *run) giveBack(j *job, delay time.Duration) {
+	r.add(r.claiming, j, Settlement{DeliveryID: j.Delivery.ID, Lease: j.Lease, State: StatePending, Delay: delay, Pause: j.reopen()})
 }
 
 // reopen returns the Pause of a settlement that says nothing of the endpoint: a
@@ -686,12 +709,12 @@ func (c *Claimed) reopen() time.Duration {
 	return time.Nanosecond
 }
 
-func (r *run) add(ctx context.Context, c *Claimed, s Settlement) {
+func (r *run) add(ctx context.Context, j *job, s Settlement) {
 	size := 0
 	if s.Attempt != nil {
 		size = len(s.Attempt.ResponseBody)
 	}
-	if err := r.settler.Add(ctx, settled{s, c}, size); err != nil {
+	if err := r.settler.Add(ctx, settled{s, &j.Claimed, j.target}, size); err != nil {
 		r.lost.Add(1)
 	}
 }
@@ -720,15 +743,20 @@ func (r *run) target(record *EndpointRecord) (*target, error) {
 // it.
 func (r *run) deliver(j *job) {
 	if j.Expired > maxExpired {
-		r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
+		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
 	if time.Now().After(j.until) { // the process was stopped: another has it, or will
-		r.giveBack(&j.Claimed, 0)
+		r.giveBack(j, 0)
+		return
+	}
+	// While the store does not know yet that an endpoint is to be left alone.
+	if j.Endpoint.NotBefore.IsZero() && j.target.breaker.Blocks(j.until.Add(-r.config.Lease)) {
+		r.giveBack(j, 0)
 		return
 	}
 	result := r.attempt(r.sending, j.target, &j.Claimed)
-	r.add(r.storing, &j.Claimed, r.outcome(j.target, &j.Claimed, result))
+	r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, result))
 }
 
 // settle stores outcomes, for as long as that takes or until Run gives up, and
@@ -775,7 +803,7 @@ func (r *run) settle(items []settled, more bool) {
 			settlements[0].Attempt = &bare
 		}
 		if failures >= 9 && (more || r.settler.Waiting()) && len(r.aside) < maxBatch {
-			r.aside = append(r.aside, settled{settlements[0], items[0].claimed})
+			r.aside = append(r.aside, settled{settlements[0], items[0].claimed, items[0].target})
 			return
 		}
 		answers = r.answers(items[0].claimed)
@@ -900,7 +928,7 @@ type target struct {
 	refused  error       // by the network, which may have changed since Register
 	headers  http.Header // the same at every attempt
 	auth     string      // the name of the header that is redacted in the log
-	breaker  *breaker
+	breaker  *breaker.Breaker
 	err      error // why it cannot be sent to
 
 	claim uint64 // the last one that had deliveries of it,
@@ -910,7 +938,7 @@ type target struct {
 // newTarget returns a target with err set, and that error, if the endpoint
 // cannot be sent to as this process is configured.
 func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
-	t := &target{record: record, breaker: new(breaker)}
+	t := &target{record: record, breaker: breaker.New(breakerLimit)}
 	if t.endpoint, t.err = record.endpoint(); t.err != nil {
 		return t, t.err
 	}
@@ -1149,26 +1177,57 @@ func (r *run) tell(items []settled, stale []string) {
 			r.log.Warn("a delivery was given up", zap.String("delivery", s.DeliveryID), zap.String("endpoint", c.Delivery.EndpointID), zap.Int("attempts", s.Attempt.Number))
 			r.observe(r.storing, DeliveryExhausted{Delivery: refOf(&c.Delivery), Attempts: s.Attempt.Number})
 		}
-		if s.Disable != "" {
-			r.tellDisabled(c, s.Disable)
+		r.tellHealth(items[n])
+	}
+}
+
+// tellHealth tells how an outcome changes what becomes of its endpoint.
+func (r *run) tellHealth(o settled) {
+	e, now := o.claimed.Endpoint, time.Now()
+	t, known := r.told[e.ID]
+	was := t
+	switch o.Health {
+	case HealthSuccess:
+		t.paused, t.failing = time.Time{}, time.Time{}
+		if !e.NotBefore.IsZero() {
+			r.log.Info("an endpoint works again", zap.String("endpoint", e.ID))
+			r.observe(r.storing, EndpointResumed{EndpointID: e.ID, Tenant: e.Tenant})
 		}
+	case HealthFailure:
+		if o.Pause > 0 && o.target != nil {
+			o.target.breaker.Shared(now)
+			if e.NotBefore.IsZero() && !now.Before(t.paused) {
+				t.paused = now.Add(o.Pause)
+				r.log.Warn("an endpoint is left alone for a while", zap.String("endpoint", e.ID), zap.Duration("for", o.Pause))
+				r.observe(r.storing, EndpointPaused{EndpointID: e.ID, Tenant: e.Tenant, Until: t.paused})
+			}
+		}
+		limit, since := r.config.AutoDisable, e.FailingSince
+		if o.Disable == "" && limit > 0 && !since.IsZero() && now.Sub(since) >= limit/2 && !t.failing.Equal(since) {
+			t.failing = since
+			r.log.Warn("an endpoint keeps failing", zap.String("endpoint", e.ID), zap.Time("since", since))
+			r.observe(r.storing, EndpointFailing{EndpointID: e.ID, Tenant: e.Tenant, Since: since, DisableAt: since.Add(limit)})
+		}
+	}
+	if o.Disable != "" {
+		r.tellDisabled(o.claimed, o.Disable, &t)
+	}
+	if !known && len(r.told) >= maxTold {
+		clear(r.told)
+	}
+	if t != was {
+		r.told[e.ID] = t
 	}
 }
 
 // tellDisabled tells that an outcome disabled its endpoint, if it is the one
 // that did.
-func (r *run) tellDisabled(c *Claimed, reason string) {
+func (r *run) tellDisabled(c *Claimed, reason string, t *told) {
 	e, err := r.store.GetEndpoint(r.storing, c.Endpoint.ID)
-	if err != nil || !e.Disabled || e.DisabledReason != reason {
+	if err != nil || !e.Disabled || e.DisabledReason != reason || t.disabled == e.Rev {
 		return
 	}
-	if t := r.disabled[e.ID]; t == e.Rev {
-		return
-	}
-	if len(r.disabled) >= maxBatch {
-		clear(r.disabled)
-	}
-	r.disabled[e.ID] = e.Rev
+	t.disabled = e.Rev
 	r.log.Warn("an endpoint was disabled", zap.String("endpoint", e.ID), zap.String("reason", reason))
 	r.observe(r.storing, EndpointDisabled{EndpointID: e.ID, Tenant: e.Tenant, Reason: reason, Automatic: true})
 }
@@ -1229,6 +1288,22 @@ type (
 		Delivery DeliveryRef
 		Attempts int
 	}
+	// EndpointPaused says that an endpoint is left alone until then: it has
+	// failed several deliveries in a row, or asks for it (429, Retry-After). After
+	// that it is probed with one request at a time. It follows the first outcome
+	// that says so, in each process that has one.
+	EndpointPaused struct {
+		EndpointID, Tenant string
+		Until              time.Time
+	}
+	// EndpointResumed says that an endpoint that was left alone works again.
+	EndpointResumed struct{ EndpointID, Tenant string }
+	// EndpointFailing warns, once in each process, that an endpoint has been
+	// failing for half of [Config].AutoDisable and will be disabled then.
+	EndpointFailing struct {
+		EndpointID, Tenant string
+		Since, DisableAt   time.Time
+	}
 	// StoreFailed says that the store fails; once, until StoreRecovered.
 	StoreFailed struct {
 		Operation string // claim, settle or purge
@@ -1284,6 +1359,9 @@ func (AttemptStarted) notice()       {}
 func (AttemptFinished) notice()      {}
 func (DeliveryDelivered) notice()    {}
 func (DeliveryExhausted) notice()    {}
+func (EndpointPaused) notice()       {}
+func (EndpointResumed) notice()      {}
+func (EndpointFailing) notice()      {}
 func (StoreFailed) notice()          {}
 func (StoreRecovered) notice()       {}
 func (EndpointRegistered) notice()   {}

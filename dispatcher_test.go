@@ -747,10 +747,11 @@ func TestAnEndpointThatFailsForTooLongIsDisabled(t *testing.T) {
 		events      int
 		want        bool
 	}{
-		"one delivery":        {2 * time.Hour, 1, true},
-		"many deliveries":     {2 * time.Hour, 40, true},
-		"not for long enough": {7 * time.Hour, 40, false},
+		"one delivery":        {20 * time.Hour, 1, true},
+		"many deliveries":     {20 * time.Hour, 40, true},
+		"not for long enough": {40 * time.Hour, 40, false},
 		"never":               {-1, 1, false},
+		"too soon":            {time.Hour, 1, true}, // counts as disableSpread
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -770,9 +771,17 @@ func TestAnEndpointThatFailsForTooLongIsDisabled(t *testing.T) {
 				if got, _ := d.Endpoint(t.Context(), e.ID); got.Disabled || !got.FailingSince.Equal(began) {
 					t.Errorf("after a minute the endpoint is disabled: %t, failing since %v", got.Disabled, got.FailingSince)
 				}
-				time.Sleep(6 * time.Hour)
+				time.Sleep(30 * time.Hour)
 				got, _ := d.Endpoint(t.Context(), e.ID)
 				disabled := noticed[EndpointDisabled](&seen)
+				if warned := noticed[EndpointFailing](&seen); len(warned) > 1 || (len(warned) == 1) != (tt.autoDisable > 0) {
+					t.Errorf("the warnings are %v", warned)
+				} else if len(warned) == 1 {
+					limit := max(tt.autoDisable, disableSpread)
+					if w := warned[0]; w.EndpointID != e.ID || !w.Since.Equal(began) || !w.DisableAt.Equal(began.Add(limit)) {
+						t.Errorf("the warning is %+v", w)
+					}
+				}
 				if got.Disabled != tt.want || len(disabled) > 1 || (len(disabled) == 1) != tt.want {
 					t.Fatalf("the endpoint is disabled: %t, want %t; the notices are %v", got.Disabled, tt.want, disabled)
 				}
@@ -781,8 +790,8 @@ func TestAnEndpointThatFailsForTooLongIsDisabled(t *testing.T) {
 				}
 				requests := receiver.all()
 				last := requests[len(requests)-1].At.Sub(began)
-				if last < tt.autoDisable || last > tt.autoDisable+20*time.Minute {
-					t.Errorf("it was disabled after %v, want %v and a little more", last, tt.autoDisable)
+				if limit := max(tt.autoDisable, disableSpread); last < limit || last > limit+20*time.Minute {
+					t.Errorf("it was disabled after %v, want %v and a little more", last, limit)
 				}
 				if !disabled[0].Automatic || disabled[0].Reason != got.DisabledReason || got.DisabledReason == "" {
 					t.Errorf("the notice is %+v, the reason %q", disabled[0], got.DisabledReason)
@@ -790,6 +799,120 @@ func TestAnEndpointThatFailsForTooLongIsDisabled(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestFailuresFarApartDoNotDisableAnEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := testConfig(newReceiver(t, status(500)))
+		config.Profile.Retry = Schedule()
+		d := newDispatcher(t, NewMemoryStore(), config)
+		id := register(t, d.View, Endpoint{}).ID
+		start(t, d)
+		for n, step := range []struct {
+			after time.Duration
+			want  bool
+		}{{0, false}, {6 * 24 * time.Hour, false}, {time.Hour, false}, {13 * time.Hour, true}} {
+			time.Sleep(step.after)
+			publish(t, d, Event{})
+			time.Sleep(time.Minute)
+			if e, _ := d.Endpoint(t.Context(), id); e.Disabled != step.want {
+				t.Fatalf("after failure %d the endpoint is disabled: %t (%s), want %t", n+1, e.Disabled, e.DisabledReason, step.want)
+			}
+		}
+	})
+}
+
+func TestAnEndpointThatAsksForItIsLeftAloneAsAWhole(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code       int
+		retryAfter string
+		want       time.Duration
+	}{
+		"429 for a while": {429, "120", 2 * time.Minute},
+		"429":             {429, "", minPause},
+		"503 for a while": {503, "60", time.Minute},
+		"429 for ever":    {429, "86400", maxAsked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mended atomic.Bool
+				receiver := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+					time.Sleep(roundTrip)
+					if !mended.Load() {
+						w.Header().Set("Retry-After", tt.retryAfter)
+						w.WriteHeader(tt.code)
+					}
+				})
+				var seen notices
+				config := testConfig(receiver)
+				config.EndpointConcurrency, config.Observer, config.NoBreaker = 1, &seen, true
+				config.Profile.Retry = every(time.Second)
+				d := newDispatcher(t, NewMemoryStore(), config)
+				register(t, d.View, Endpoint{})
+				start(t, d)
+				publish(t, d, Event{})
+				time.Sleep(time.Second)
+				mended.Store(true)
+				for range 10 {
+					publish(t, d, Event{})
+				}
+				time.Sleep(25 * time.Hour)
+				requests := receiver.all()
+				// The store's clock goes on while the outcome is on its way to it.
+				if gap := requests[1].At.Sub(requests[0].At); len(requests) != 12 || gap < tt.want || gap > tt.want+time.Second {
+					t.Errorf("of %d requests the second came after %v, want 12 and %v", len(requests), gap, tt.want)
+				}
+				if paused, resumed := noticed[EndpointPaused](&seen), noticed[EndpointResumed](&seen); len(paused) != 1 || len(resumed) != 1 {
+					t.Errorf("the notices are %v and %v, want one of each", paused, resumed)
+				}
+			})
+		})
+	}
+}
+
+func TestAReceiverThatFailsAtOnceIsLeftAloneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := newReceiver(t, status(500))
+		var seen notices
+		config := testConfig(receiver)
+		config.Observer, config.Profile.Retry = &seen, every(time.Minute)
+		d := newDispatcher(t, NewMemoryStore(), config)
+		id := register(t, d.View, Endpoint{}).ID
+		for range 1000 {
+			publish(t, d, Event{})
+		}
+		start(t, d)
+		time.Sleep(time.Second)
+		if got := len(receiver.all()); got > breakerLimit+d.config.EndpointConcurrency {
+			t.Errorf("it received %d requests, want at most %d", got, breakerLimit+d.config.EndpointConcurrency)
+		}
+		e, _ := d.Endpoint(t.Context(), id)
+		if paused := noticed[EndpointPaused](&seen); len(paused) != 1 || paused[0].EndpointID != id || paused[0].Until.IsZero() || e.NotBefore.IsZero() {
+			t.Errorf("the notices are %+v, the endpoint is left alone until %v", paused, e.NotBefore)
+		}
+	})
+}
+
+func TestWithoutABreakerEveryDeliveryKeepsItsTimetable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events, attempts = 20, 4
+		receiver := newReceiver(t, status(500))
+		config := testConfig(receiver)
+		config.NoBreaker, config.Profile.Retry = true, Schedule(time.Minute, time.Minute, time.Minute)
+		d := newDispatcher(t, NewMemoryStore(), config)
+		id := register(t, d.View, Endpoint{}).ID
+		start(t, d)
+		for range events {
+			publish(t, d, Event{})
+		}
+		time.Sleep(5 * time.Minute)
+		if got := len(receiver.all()); got != events*attempts {
+			t.Errorf("it received %d requests, want %d", got, events*attempts)
+		}
+		if e, _ := d.Endpoint(t.Context(), id); !e.NotBefore.IsZero() || e.FailingSince.IsZero() {
+			t.Errorf("it is left alone until %v, failing since %v", e.NotBefore, e.FailingSince)
+		}
+	})
 }
 
 func TestASuccessEndsTheTimeOfFailing(t *testing.T) {

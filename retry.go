@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -10,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -253,13 +253,13 @@ const maxDelay = 365 * 24 * time.Hour
 
 // outcome decides what becomes of a delivery, and of its endpoint, after an
 // attempt.
-func (d *Dispatcher) outcome(t *target, c *Claimed, r result) Settlement {
+func (d *Dispatcher) outcome(ctx context.Context, t *target, c *Claimed, r result) Settlement {
 	s := Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, Attempt: r.attempt, Counted: !r.cut, Pause: c.reopen()}
 	test := c.Delivery.Origin == OriginTest
 	switch {
 	case r.err == nil:
 		s.State, s.Health, s.Pause = StateDelivered, HealthSuccess, 0
-		t.breaker.succeeded()
+		t.breaker.Succeeded()
 	case test:
 		s.State = StateExhausted
 	case r.cut:
@@ -267,7 +267,7 @@ func (d *Dispatcher) outcome(t *target, c *Claimed, r result) Settlement {
 	default:
 		s.State, s.Delay = d.retry(t, c, r)
 		if !r.ours {
-			d.blame(&s, t, c, r)
+			d.blame(ctx, &s, t, c, r)
 		}
 	}
 	if test {
@@ -311,59 +311,62 @@ func next(p RetryPolicy, f Failure) (delay time.Duration, again, panicked bool) 
 	return delay, again, false
 }
 
-// blame applies a failure to its endpoint: its health, the breaker, and the end
-// of one that is gone or has been failing for too long.
-func (d *Dispatcher) blame(s *Settlement, t *target, c *Claimed, r result) {
+// blame applies a failure to its endpoint: its health, how long it is left alone,
+// and the end of one that is gone or has been failing for too long.
+func (d *Dispatcher) blame(ctx context.Context, s *Settlement, t *target, c *Claimed, r result) {
 	s.Health = HealthFailure
 	now, since := time.Now(), c.Endpoint.FailingSince
 	failing := time.Duration(0)
 	if !since.IsZero() {
 		failing = now.Sub(since)
 	}
-	s.Pause = 0
-	if t.breaker.failed(c.Delivery.ID) || !c.Endpoint.NotBefore.IsZero() {
-		s.Pause = min(max(failing/4, minPause), maxPause)
-	}
+	s.Pause = d.pause(t, c, r, failing)
 	switch limit := d.config.AutoDisable; {
 	case r.attempt.StatusCode == http.StatusGone:
 		s.Disable = "the endpoint answered 410 Gone"
-	case limit > 0 && failing >= limit:
+	case limit > 0 && failing >= limit && d.keepsFailing(ctx, c, now.Add(-max(limit, 2*disableSpread)), now.Add(-disableSpread)):
 		s.Disable = "failing without one success since " + since.UTC().Format(time.RFC3339)
 		s.IfFailingSince = since
 	}
 }
 
+// pause returns how long an endpoint is left alone after a failure.
+func (d *Dispatcher) pause(t *target, c *Claimed, r result, failing time.Duration) (pause time.Duration) {
+	open := !d.config.NoBreaker && t.breaker.Failed(c.Delivery.ID, time.Now())
+	if open || !c.Endpoint.NotBefore.IsZero() {
+		pause = min(max(failing/4, minPause), maxPause)
+	}
+	// What asks for less asks for all of it, not for one delivery.
+	asked := min(r.retryAfter, maxAsked)
+	if r.attempt.StatusCode == http.StatusTooManyRequests {
+		asked = max(asked, minPause)
+	}
+	return max(pause, asked)
+}
+
 const (
-	breakerLimit = 5                // different deliveries that fail in a row open the breaker
-	minPause     = 5 * time.Second  // between two probes of a failing endpoint: a quarter of the time
-	maxPause     = 15 * time.Minute // that it has been failing for, within these bounds
+	breakerLimit  = 5                // different deliveries that fail in a row open the breaker
+	minPause      = 5 * time.Second  // between two probes of a failing endpoint: a quarter of the time
+	maxPause      = 15 * time.Minute // that it has been failing for, within these bounds
+	maxAsked      = time.Hour        // that an endpoint is left alone because it asks for it
+	disableSpread = 12 * time.Hour   // between the failures that disable an endpoint
 )
 
-// breaker counts the different deliveries of an endpoint that failed since the
-// last success. That one delivery fails again and again, on the timetable of its
-// policy, does not open it. Whether it is open is not its to know but the
-// store's: NotBefore, which all processes share.
-type breaker struct {
-	mu      sync.Mutex
-	failing map[string]struct{}
-}
-
-// failed counts a failed delivery and reports whether the endpoint is to be left
-// alone for a while.
-func (b *breaker) failed(deliveryID string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failing == nil {
-		b.failing = make(map[string]struct{})
+// keepsFailing reports whether a failure at or after from lies at or before to,
+// so that those since from are spread over time: an endpoint that failed once,
+// was asked nothing for days and fails again has not been failing for days.
+func (d *Dispatcher) keepsFailing(ctx context.Context, c *Claimed, from, to time.Time) bool {
+	if first := c.Delivery.FirstAttempt; !first.IsZero() && !first.After(to) {
+		return true
 	}
-	if len(b.failing) < breakerLimit {
-		b.failing[deliveryID] = struct{}{}
+	// Others of the endpoint, the newest first: the last attempt of one that is
+	// finished was its last failure.
+	filter := DeliveryFilter{
+		Scope: Scope{All: true}, EndpointID: c.Endpoint.ID, States: []State{StatePending, StateExhausted},
+		From: from, To: to, Limit: 100,
 	}
-	return len(b.failing) >= breakerLimit
-}
-
-func (b *breaker) succeeded() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.failing)
+	page, err := d.store.ListDeliveries(ctx, filter)
+	return err == nil && slices.ContainsFunc(page.Items, func(o Delivery) bool {
+		return o.Attempts > 0 && !o.FirstAttempt.After(to)
+	})
 }

@@ -731,7 +731,7 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	// The outcome is stored even if the caller has gone meanwhile.
 	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	_, err = v.d.store.Settle(storing, []Settlement{v.d.outcome(t, &c, r)})
+	_, err = v.d.store.Settle(storing, []Settlement{v.d.outcome(storing, t, &c, r)})
 	attempt := r.attempt.clone() // the store keeps the other
 	switch {
 	case err != nil:

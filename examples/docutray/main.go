@@ -7,7 +7,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"time"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/examples/internal/demo"
@@ -21,14 +20,14 @@ func main() {
 	}
 }
 
-// run shows an endpoint that keeps failing until it is disabled automatically,
-// has its secret regenerated, and is enabled again: what was pending arrives.
+// run shows an endpoint that does not answer until its delivery is given up. It
+// is disabled, as the library does by itself when that goes on for a day; has its
+// secret regenerated; is enabled again; and what was given up is sent once more.
 func run(ctx context.Context, out io.Writer) error {
 	finished := make(demo.Finished, 100)
 	config := Config()
 	config.Network, config.Observer = demo.Loopback(), finished
 	config.Profile.Retry = demo.Hasten(config.Profile.Retry, 10_000)
-	config.AutoDisable = 20 * time.Millisecond
 	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), config)
 	if err != nil {
 		return err
@@ -54,6 +53,9 @@ func run(ctx context.Context, out io.Writer) error {
 		if err := finished.Wait(ctx, 1); err != nil {
 			return err
 		}
+		if err := d.Disable(ctx, endpoint.ID, "it does not respond consistently"); err != nil {
+			return err
+		}
 		if endpoint, err = d.Endpoint(ctx, endpoint.ID); err != nil {
 			return err
 		}
@@ -69,7 +71,16 @@ func run(ctx context.Context, out io.Writer) error {
 		if err := d.Enable(ctx, endpoint.ID); err != nil {
 			return err
 		}
-		if err := finished.Wait(ctx, 1); err != nil {
+		failed, err := d.Deliveries(ctx, webhook.DeliveryFilter{States: []webhook.State{webhook.StateExhausted}})
+		if err != nil {
+			return err
+		}
+		for _, delivery := range failed.Items {
+			if _, err := d.Resend(ctx, delivery.ID); err != nil {
+				return err
+			}
+		}
+		if err := finished.Wait(ctx, len(failed.Items)); err != nil {
 			return err
 		}
 		requests := receiver.Requests()
