@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -147,6 +148,7 @@ const (
 	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
 	flushTimeout     = 10 * time.Second
 	purgeBatch       = 1000
+	attendEvery      = 10 * time.Second
 	// batchPatience is how long a claim waits for further places, so that it
 	// takes more, when the one before it left something behind.
 	batchPatience = 5 * time.Millisecond
@@ -491,6 +493,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	r := newRun(ctx, d)
 	var side sync.WaitGroup
 	side.Go(func() { r.purge(ctx) })
+	side.Go(func() { r.attend(ctx) })
 	// A claim may finish, so that what it has leased is given back, but neither
 	// may keep Run from ending.
 	late := context.AfterFunc(ctx, func() { time.AfterFunc(flushTimeout, r.leave) })
@@ -519,6 +522,7 @@ type run struct {
 	told     map[string]told    // what was told of endpoints, by ID; the settler's own
 	aside    []settled          // outcomes that are in the way of others; the settler's own
 	lost     atomic.Int64       // outcomes that could not be stored
+	present  atomic.Int64       // dispatchers that run on the store; 0: not known
 }
 
 // job is a claimed delivery on its way through deliver.
@@ -666,12 +670,11 @@ func (r *run) start(claimed []Claimed, until time.Time, room map[string]int, sto
 			continue
 		}
 		cut = j.target.takes(r.claims, room) || cut
-		e := &j.target.endpoint
-		limit := e.Concurrency
-		if limit == 0 {
-			limit = r.config.EndpointConcurrency
+		id, limit, perSecond := j.target.record.ID, r.config.EndpointConcurrency, 0.0
+		if e, n := &j.target.endpoint, max(int(r.present.Load()), 1); e.Concurrency > 0 || e.RateLimit > 0 {
+			limit, perSecond = cmp.Or((e.Concurrency+n-1)/n, limit), e.RateLimit/float64(n)
 		}
-		if r.gate.Enter(r.gate.Key(e.ID, limit, e.RateLimit, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
+		if r.gate.Enter(r.gate.Key(id, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
 			r.crew.Start(j)
 		} else {
 			r.giveBack(j, 0)
@@ -889,6 +892,32 @@ func (r *run) purge(ctx context.Context) {
 		case <-tick.C:
 		case <-ctx.Done():
 			tick.Stop()
+			return
+		}
+	}
+}
+
+// attend keeps being counted among the dispatchers that run on the store, until
+// ctx ends.
+func (r *run) attend(ctx context.Context) {
+	presence, ok := capability[Presence](r.store)
+	if !ok {
+		return
+	}
+	id := uuid.Must(uuid.NewV7()).String()
+	for tick := time.NewTicker(attendEvery); ; {
+		n, err := presence.Attend(ctx, id, 3*attendEvery)
+		r.report(ctx, "attend", err)
+		if err == nil {
+			r.present.Store(int64(n))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			leaving, cancel := context.WithTimeout(r.storing, time.Second)
+			defer cancel()
+			_, _ = presence.Attend(leaving, id, 0) // otherwise its time runs out
 			return
 		}
 	}
@@ -1306,7 +1335,7 @@ type (
 	}
 	// StoreFailed says that the store fails; once, until StoreRecovered.
 	StoreFailed struct {
-		Operation string // claim, settle or purge
+		Operation string // claim, settle, purge or attend
 		Err       error
 	}
 	// StoreRecovered says that the store works again.

@@ -1868,6 +1868,49 @@ func TestTheRateIsBounded(t *testing.T) {
 	})
 }
 
+func TestDispatchersShareOutTheLimitsOfAnEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, concurrency, dispatchers = 30, 6, 3
+		var inFlight, most atomic.Int64
+		receiver := newReceiver(t, func(http.ResponseWriter, *http.Request) {
+			if n := inFlight.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			time.Sleep(300 * time.Millisecond)
+			inFlight.Add(-1)
+		})
+		store := NewMemoryStore()
+		var d *Dispatcher
+		for range dispatchers {
+			d = newDispatcher(t, store, testConfig(receiver))
+			start(t, d)
+		}
+		time.Sleep(attendEvery) // until all know of all
+		limited := register(t, d.View, Endpoint{Concurrency: concurrency, RateLimit: perSecond})
+		for range 600 {
+			publish(t, d, Event{})
+		}
+		time.Sleep(20 * time.Second)
+		if got := most.Load(); got != concurrency {
+			t.Errorf("%d requests were in flight at once, want %d", got, concurrency)
+		}
+		if err := d.Unregister(t.Context(), limited.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+
+		register(t, d.View, Endpoint{RateLimit: perSecond})
+		before := len(receiver.all())
+		for range 600 {
+			publish(t, d, Event{})
+		}
+		time.Sleep(10 * time.Second)
+		if got := len(receiver.all()) - before; got < 9*perSecond || got > 11*perSecond {
+			t.Errorf("%d requests were started in 10 s, want %d", got, 10*perSecond)
+		}
+	})
+}
+
 func TestSlowEndpointsHoldHalfOfThePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow, most atomic.Int64

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -38,7 +39,7 @@ import (
 // lets package storetest turn its clock.
 //
 // A Store that wraps another offers Unwrap() Store; the optional interfaces
-// [Waker], [Purger] and [OrderedQueue] are looked for along that chain.
+// [Waker], [Purger], [OrderedQueue] and [Presence] are looked for along that chain.
 type Store interface {
 	EndpointStore
 	Queue
@@ -326,6 +327,15 @@ type OrderedQueue interface {
 	ClaimsOrdered()
 }
 
+// Presence is implemented by stores that can count the dispatchers that run on
+// them, so that these share out the limits of endpoints; see [Endpoint].RateLimit.
+// Without it, each has the whole.
+type Presence interface {
+	// Attend says that a dispatcher runs until ttl from now, or, where ttl is 0,
+	// that it has ended. It returns how many run, this one included if it does.
+	Attend(ctx context.Context, dispatcher string, ttl time.Duration) (int, error)
+}
+
 // capability finds an optional interface along the chain of Unwrap methods.
 func capability[T any](s Store) (T, bool) {
 	for s != nil {
@@ -345,27 +355,28 @@ func capability[T any](s Store) (T, bool) {
 // MemoryStore is a [Store] in the process's memory, for tests, for development
 // and for deliveries that may be lost with the process; package sqlstore keeps
 // them. Several Dispatchers may
-// share one. It implements [Waker], [Purger] and [OrderedQueue].
+// share one. It implements [Waker], [Purger], [OrderedQueue] and [Presence].
 //
 // It keeps everything until it is purged: set [Config].Retention in a process
 // that runs for long.
 type MemoryStore struct {
-	mu         sync.Mutex
-	clock      func() time.Time
-	queue      fair.Queue[*memoryDelivery]
-	endpoints  map[string]*memoryEndpoint
-	interested map[interest]map[*memoryEndpoint]struct{}
-	events     map[string]*memoryEvent
-	keys       map[tenantKey]*memoryEvent
-	deliveries map[string]*memoryDelivery
-	log        []*memoryDelivery // in the order of their creation
-	eventLog   []*memoryEvent    // in the order of their creation
-	finished   []*memoryDelivery // in the order of their ends
-	fresh      []*memoryEvent    // in the order of their creation, until looked at by Purge
-	purged     int               // entries of log and eventLog that are gone
-	arrivals   uint64            // numbers endpoints, events and deliveries
-	fanouts    uint64            // numbers fan-outs
-	wakes      map[chan struct{}]struct{}
+	mu          sync.Mutex
+	clock       func() time.Time
+	queue       fair.Queue[*memoryDelivery]
+	endpoints   map[string]*memoryEndpoint
+	interested  map[interest]map[*memoryEndpoint]struct{}
+	events      map[string]*memoryEvent
+	keys        map[tenantKey]*memoryEvent
+	deliveries  map[string]*memoryDelivery
+	log         []*memoryDelivery    // in the order of their creation
+	eventLog    []*memoryEvent       // in the order of their creation
+	finished    []*memoryDelivery    // in the order of their ends
+	fresh       []*memoryEvent       // in the order of their creation, until looked at by Purge
+	dispatchers map[string]time.Time // until when each runs
+	purged      int                  // entries of log and eventLog that are gone
+	arrivals    uint64               // numbers endpoints, events and deliveries
+	fanouts     uint64               // numbers fan-outs
+	wakes       map[chan struct{}]struct{}
 }
 
 // interest is what the fan-out looks up: who subscribed to a pattern.
@@ -422,6 +433,8 @@ func NewMemoryStore() *MemoryStore {
 		keys:       make(map[tenantKey]*memoryEvent),
 		deliveries: make(map[string]*memoryDelivery),
 		wakes:      make(map[chan struct{}]struct{}),
+
+		dispatchers: make(map[string]time.Time),
 	}
 }
 
@@ -825,6 +838,18 @@ func (s *MemoryStore) Purge(ctx context.Context, age time.Duration, limit int) (
 	}
 	s.purged += removed
 	return removed, nil
+}
+
+// Attend implements [Presence].
+func (s *MemoryStore) Attend(ctx context.Context, dispatcher string, ttl time.Duration) (int, error) {
+	now, unlock, err := s.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	s.dispatchers[dispatcher] = now.Add(ttl)
+	maps.DeleteFunc(s.dispatchers, func(_ string, until time.Time) bool { return !until.After(now) })
+	return len(s.dispatchers), nil
 }
 
 // begin locks the store and reads its clock, unless ctx has ended.

@@ -188,12 +188,16 @@ type Endpoint struct {
 	// Headers are sent with every request. Names that HTTP, the signing scheme
 	// or Auth own are [ErrInvalid].
 	Headers map[string]string
-	// RateLimit is how many requests per second are started at the most within
-	// a process; 0 is no limit.
+	// RateLimit is how many requests per second are started at the most; 0 is no
+	// limit. A tenth of a second's may start at once. Where several dispatchers
+	// run on one store, in one or in several processes, each gets an equal part,
+	// whether it has work for the endpoint or not; one that starts is counted by
+	// the others within 10 seconds, one that dies within 30.
 	RateLimit float64
-	// Concurrency is how many requests are in flight at the most within a
-	// process; 0 is [Config].EndpointConcurrency. It never gets more than half
-	// of [Config].Concurrency.
+	// Concurrency is how many requests are in flight at the most. It is shared
+	// out as RateLimit is, rounded up. 0 is [Config].EndpointConcurrency for
+	// each dispatcher. No dispatcher gives an endpoint more than half of its
+	// [Config].Concurrency.
 	Concurrency int
 	// Ordered delivers the events of one [Event].OrderingKey strictly one
 	// after the other, in the order of Publish: the next starts when the one

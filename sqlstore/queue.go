@@ -55,6 +55,31 @@ func (s *Store) Settle(ctx context.Context, ss []webhook.Settlement) (stale []st
 	return stale, nil
 }
 
+// Attend implements [webhook.Presence].
+func (s *Store) Attend(ctx context.Context, dispatcher string, ttl time.Duration) (n int, err error) {
+	err = s.write(ctx, func(q Querier) error {
+		now, err := s.now(ctx, q)
+		if err != nil {
+			return err
+		}
+		if _, err := s.exec(ctx, q, `INSERT INTO outhook_dispatchers (id, until) VALUES ($1, $2)
+			ON CONFLICT (id) DO UPDATE SET until = excluded.until`, storable(dispatcher), s.dialect.stamp(now.Add(ttl))); err != nil {
+			return err
+		}
+		// Nobody waits for a row that another removes as well.
+		if _, err := s.exec(ctx, q, `DELETE FROM outhook_dispatchers WHERE id IN (
+			SELECT id FROM outhook_dispatchers WHERE until <= $1 FOR UPDATE SKIP LOCKED)`, s.dialect.stamp(now)); err != nil {
+			return err
+		}
+		_, err = s.one(ctx, q, "SELECT count(*) FROM outhook_dispatchers WHERE until > $1", []any{s.dialect.stamp(now)}, &n)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("attend: %w", err)
+	}
+	return n, nil
+}
+
 // rounds divides settlements so that none has two of one delivery, which is one
 // round, usually. Those of what cannot exist are stale.
 func rounds(ss []webhook.Settlement, stale *[]string) (rounds [][]*webhook.Settlement) {

@@ -129,6 +129,8 @@ const (
 	purgeByCreation   fault = "a purge goes by the time of creation"
 	purgeUnlimited    fault = "a purge has no limit"
 	purgeKeepsKeys    fault = "a purge remembers keys"
+	staysPresent      fault = "a dispatcher that has ended is counted"
+	presentForEver    fault = "a dispatcher is counted for ever"
 )
 
 // faults says which checks catch which fault.
@@ -244,6 +246,8 @@ func faults() map[fault][]string {
 		resultsShared:     {"results-are-the-callers"},
 		claimsShared:      {"results-stay"},
 		neverWakes:        {"wakes"},
+		staysPresent:      {"presence"},
+		presentForEver:    {"presence-time"},
 		purgeLeavesEvents: {"purge"},
 		purgePending:      {"purge-keeps"},
 		purgeByCreation:   {"purge-keeps"},

@@ -29,6 +29,7 @@ type reference struct {
 	turn       int
 	turns      map[string]int // by tenant and by endpoint: when it had its last one
 	wakes      map[context.Context]chan struct{}
+	present    map[string]time.Time
 	busy       bool // for the faults enqueueBusy and settleBusy
 }
 
@@ -45,7 +46,7 @@ type row struct {
 }
 
 func newReference(f fault) *reference {
-	return &reference{fault: f, now: time.Now, turns: make(map[string]int), wakes: make(map[context.Context]chan struct{})}
+	return &reference{fault: f, now: time.Now, turns: make(map[string]int), wakes: make(map[context.Context]chan struct{}), present: make(map[string]time.Time)}
 }
 
 func (s *reference) SetClock(now func() time.Time) { s.now = now }
@@ -385,6 +386,23 @@ func (s *reference) ListEvents(ctx context.Context, f webhook.EventFilter) (p we
 	return pageOf(s, found, func(e webhook.EventRecord) entry {
 		return entry{slices.IndexFunc(s.events, func(o *webhook.EventRecord) bool { return o.ID == e.ID }), e.CreatedAt}
 	}, f.Cursor, f.Limit)
+}
+
+func (s *reference) Attend(_ context.Context, dispatcher string, ttl time.Duration) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case ttl > 0:
+		s.present[dispatcher] = s.now().Add(ttl)
+	case s.fault != staysPresent:
+		delete(s.present, dispatcher)
+	}
+	for _, until := range s.present {
+		if until.After(s.now()) || s.fault == presentForEver {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func (s *reference) Purge(ctx context.Context, age time.Duration, limit int) (removed int, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,7 +42,7 @@ func TestCapabilitiesAreFoundBehindWrappers(t *testing.T) {
 type plain struct{ webhook.Store }
 
 func TestChecksOfMissingCapabilitiesAreSkipped(t *testing.T) {
-	for _, c := range append(append(orderedChecks(), purgeChecks()...), storeChecks()[3]) {
+	for _, c := range slices.Concat(orderedChecks(), purgeChecks(), presenceChecks(), storeChecks()[3:4]) {
 		r := try(t, c, func() webhook.Store { return plain{newReference(none)} })
 		if len(r.failures) > 0 || r.skipped == "" {
 			t.Errorf("check %q was not skipped, failures %q", c.name, r.failures)

@@ -165,4 +165,10 @@ CREATE TABLE outhook_leases (
 	PRIMARY KEY (until, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
+-- The dispatchers that run, so that they can share out limits.
+CREATE TABLE outhook_dispatchers (
+	id    text COLLATE "C" PRIMARY KEY,
+	until timestamptz NOT NULL
+);
+
 INSERT INTO outhook_schema (version) VALUES (1);

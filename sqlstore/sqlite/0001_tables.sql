@@ -177,4 +177,10 @@ CREATE TRIGGER outhook_pending_leave INSTEAD OF DELETE ON outhook_pending BEGIN
 	DELETE FROM outhook_queue WHERE seq = old.seq; DELETE FROM outhook_lanes
 	WHERE endpoint_id = old.endpoint_id AND NOT EXISTS (SELECT 1 FROM outhook_endpoints WHERE id = old.endpoint_id); END;
 
+-- The dispatchers that run, so that they can share out limits.
+CREATE TABLE outhook_dispatchers (
+	id    TEXT PRIMARY KEY,
+	until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 INSERT INTO outhook_schema (version) VALUES (1);
