@@ -139,7 +139,7 @@ func ParseEventID(id string) (e EventID, err error) {
 const (
 	endpointAll     = "all"
 	endpointFlaky   = "flaky"   // the first request for some events fails
-	endpointOrdered = "ordered" // strict order of each publisher's events
+	endpointOrdered = "ordered" // so here; strict order of each publisher's events
 	endpointInTx    = "tx"      // events of kind InTx and no others
 )
 

@@ -302,24 +302,32 @@ func (p *Proof) lost(deliveries map[string]webhook.Delivery, receipts []Receipt)
 }
 
 // checkOrder checks that the ordered endpoint has received the events of each
-// publisher in their order, repeated ones aside.
+// publisher in their order, each only after the one before had succeeded. That
+// may be repeated until the next one begins, but not later.
 func checkOrder(receipts []Receipt, wrong *findings) {
-	latest := make(map[string]int) // by ordering key
-	seen := make(map[string]bool)
+	type place struct {
+		seq       int
+		succeeded bool
+	}
+	latest := make(map[string]place) // by ordering key
 	for _, r := range receipts {
-		if r.Endpoint != endpointOrdered || seen[r.Event] {
+		if r.Endpoint != endpointOrdered {
 			continue
 		}
-		seen[r.Event] = true
 		id, err := ParseEventID(r.Event)
 		if err != nil {
 			wrong.add("%v", err)
 			continue
 		}
-		if before, ok := latest[id.orderingKey()]; ok && id.Seq < before {
-			wrong.add("event %v was received after number %d of its publisher", id, before)
+		before, ok := latest[id.orderingKey()]
+		switch {
+		case ok && id.Seq < before.seq:
+			wrong.add("event %v was received after number %d of its publisher", id, before.seq)
+			continue
+		case ok && id.Seq > before.seq && !before.succeeded:
+			wrong.add("event %v was received before number %d of its publisher had succeeded", id, before.seq)
 		}
-		latest[id.orderingKey()] = id.Seq
+		latest[id.orderingKey()] = place{id.Seq, r.Status/100 == 2 || before.succeeded && id.Seq == before.seq}
 	}
 }
 

@@ -47,7 +47,7 @@ func (r *Receiver) run() error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: &recorder{ledger: ledger, failed: make(map[string]bool)}}
+	server := &http.Server{Handler: &recorder{ledger: ledger, failed: make(map[[2]string]bool)}}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Println("http://" + listener.Addr().String())
@@ -61,7 +61,7 @@ func (r *Receiver) run() error {
 type recorder struct {
 	mu     sync.Mutex
 	ledger io.Writer
-	failed map[string]bool // the events for which endpointFlaky has failed
+	failed map[[2]string]bool // the endpoints and events for which these have failed
 }
 
 func (c *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +86,9 @@ func (c *recorder) record(receipt *Receipt) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	receipt.Status = http.StatusNoContent
-	if receipt.Endpoint == endpointFlaky && failsOnce(receipt.Event) && !c.failed[receipt.Event] {
-		c.failed[receipt.Event] = true
+	flaky := receipt.Endpoint == endpointFlaky || receipt.Endpoint == endpointOrdered
+	if first := [2]string{receipt.Endpoint, receipt.Event}; flaky && failsOnce(receipt.Event) && !c.failed[first] {
+		c.failed[first] = true
 		receipt.Status = http.StatusInternalServerError
 	}
 	line, err := json.Marshal(receipt)
