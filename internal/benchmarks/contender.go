@@ -122,8 +122,13 @@ func measureInTurns(ctx context.Context, contenders []contender, rounds, n int) 
 // inTurns measures every side once a round, every other round in the opposite
 // order, after one round that does not count.
 func inTurns[T any](rounds int, sides []func() (T, error)) ([][]T, error) {
+	return inWarmTurns(rounds, 1, sides)
+}
+
+// inWarmTurns is inTurns after so many rounds that do not count.
+func inWarmTurns[T any](rounds, before int, sides []func() (T, error)) ([][]T, error) {
 	measured := make([][]T, len(sides))
-	for round := -1; round < rounds; round++ {
+	for round := -before; round < rounds; round++ {
 		for turn := range sides {
 			at := turn
 			if round&1 == 1 {
@@ -142,7 +147,7 @@ func inTurns[T any](rounds int, sides []func() (T, error)) ([][]T, error) {
 }
 
 // each returns a value of every sample.
-func each(samples []sample, value func(sample) float64) []float64 {
+func each[T any](samples []T, value func(T) float64) []float64 {
 	values := make([]float64, len(samples))
 	for n, s := range samples {
 		values[n] = value(s)

@@ -83,10 +83,6 @@ func delivery(ctx context.Context, s size, _ *databases) ([]figure, error) {
 
 // profile writes the CPU profile of one long round.
 func profile(ctx context.Context, path string, c contender, n int) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
-	}
 	r, err := startReceiver(ctx)
 	if err != nil {
 		return err
@@ -96,17 +92,28 @@ func profile(ctx context.Context, path string, c contender, n int) error {
 	c.prepare = func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
 		deliver, err := prepare(ctx, url, n)
 		return func(stop context.Context) error {
-			if err := pprof.StartCPUProfile(file); err != nil {
-				return err
-			}
-			defer pprof.StopCPUProfile()
-			return deliver(stop)
+			return profiled(path, func() error { return deliver(stop) })
 		}, err
 	}
-	if _, err := c.measure(ctx, r, n); err != nil {
+	_, err = c.measure(ctx, r, n)
+	return err
+}
+
+// profiled calls do and writes its CPU profile to the file, if that has a name.
+func profiled(path string, do func() error) error {
+	if path == "" {
+		return do()
+	}
+	file, err := os.Create(path)
+	if err != nil {
 		return err
 	}
-	return file.Close()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	err = do()
+	pprof.StopCPUProfile()
+	return errors.Join(err, file.Close())
 }
 
 // outhook delivers through a store and a Dispatcher to so many endpoints, each of
@@ -159,13 +166,17 @@ func published(ctx context.Context, store webhook.Store, url string, n, endpoint
 
 // newDispatcher returns one that may deliver to the receiver.
 func newDispatcher(store webhook.Store, concurrency, perEndpoint int) (*webhook.Dispatcher, error) {
-	return webhook.NewDispatcher(store, webhook.Config{
+	return webhook.NewDispatcher(store, newConfig(concurrency, perEndpoint))
+}
+
+func newConfig(concurrency, perEndpoint int) webhook.Config {
+	return webhook.Config{
 		Profile:             webhook.Profile{Timeout: timeout},
 		Network:             webhook.Network{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Concurrency:         concurrency,
 		EndpointConcurrency: perEndpoint,
 		DrainTimeout:        time.Second,
-	})
+	}
 }
 
 // publish publishes n events, in turn of each tenant.
