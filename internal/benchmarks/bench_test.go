@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,11 +29,12 @@ func TestMain(m *testing.M) {
 func TestEveryScenarioPrintsItsTable(t *testing.T) {
 	s := size{
 		rounds: 1, deliveries: 130, queued: 20, stuck: 20, backlog: 130, pending: [2]int{200, 400}, endpoints: 20,
+		mixed: 100, samples: 100, flood: 2000, flooding: 300 * time.Millisecond, wide: 20,
 		publishing: 50 * time.Millisecond, idling: 50 * time.Millisecond, finished: 2000, waiting: 400, churn: time.Millisecond,
 		cpuProfile: t.TempDir() + "/cpu",
 	}
 	var out bytes.Buffer
-	if _, err := measureAll(t.Context(), s, scenarios, &out); err != nil {
+	if _, err := measureAll(t.Context(), s, scenarios, &out, reportTo{}); err != nil {
 		t.Fatal(err)
 	}
 	wants := []string{
@@ -41,14 +43,20 @@ func TestEveryScenarioPrintsItsTable(t *testing.T) {
 		"\nmemory ", "200 pending: claim and settle ", "200 pending: beside the data ", "400 / 200 pending ",
 		"\ndurable ", "Outhook on SQLite / net/http ", "Outhook on SQLite, 64 endpoints / net/http ",
 		"\ngroup ", "SQLite: together / alone ",
+		"\nmix ", "memory: mixed / all healthy, p99 of ", "SQLite: mixed / all healthy, p99 of ",
+		"\nflood ", "memory: single events, p99 from Publish of 3 ", "SQLite: single events, p99 from Publish of 3 ",
 		"\nidle ", "SQLite: from Publish to the request",
 	}
 	if !strings.Contains(out.String(), "\nPostgreSQL is not installed") {
 		wants = append(wants, "PostgreSQL: beside one that is stuck / alone ",
 			"Outhook on PostgreSQL / River ", "Outhook on PostgreSQL, 64 endpoints / River ",
 			"PostgreSQL: together / alone ", "PostgreSQL: idle ", "PostgreSQL: from Publish to the request",
+			"PostgreSQL: mixed / all healthy, p99 of ", "PostgreSQL: single events, p99 from Publish of 3 ",
 			"\nsize ", "full / empty ", "after / before ",
 		)
+	}
+	if runtime.GOOS == "linux" {
+		wants = append(wants, "\nwide ", "memory: delivered to 20 endpoints ", "SQLite: file descriptors, at most ")
 	}
 	for _, want := range wants {
 		if !strings.Contains(out.String(), want) {
@@ -141,7 +149,7 @@ func TestAMissedBoundIsAFailure(t *testing.T) {
 			impossible := scenario{"named", func(context.Context, size, *databases) ([]figure, error) {
 				return []figure{{name: "figure", rounds: []float64{test.v + 100, test.v, test.v - 100}, bound: test.b}}, nil
 			}}
-			met, err := measureAll(t.Context(), size{}, []scenario{impossible}, &out)
+			met, err := measureAll(t.Context(), size{}, []scenario{impossible}, &out, reportTo{})
 			if err != nil || met != test.want || strings.Contains(out.String(), "FAIL") == test.want {
 				t.Errorf("met: %v, %v, want %v:\n%s", met, err, test.want, &out)
 			}

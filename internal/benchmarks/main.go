@@ -3,7 +3,11 @@
 // both sides alike. It prints medians with their bounds and exits with status 1
 // if a bound is missed.
 //
-//	go run ./internal/benchmarks [-only NAME,…] [-rounds 5] [-deliveries 20000] [-backlog 20000] [-cpuprofile FILE]
+//	go run ./internal/benchmarks [-full] [-only NAME,…] [-o BENCHMARKS.md] [-cpuprofile FILE] [sizes]
+//
+// The sizes have flags of their own, see -help; without them they are such that it
+// is quick, and -full sets those that the bounds are meant for. -o writes what was
+// measured, where and how to a file.
 //
 // The scenarios are
 //
@@ -13,6 +17,9 @@
 //	durable    SQLite and PostgreSQL, beside that loop and a worker of River
 //	group      64 goroutines that publish, beside one that commits per event
 //	idle       what an idle Dispatcher asks of PostgreSQL, and how soon it wakes
+//	mix        healthy endpoints beside slow, failing and hanging ones
+//	flood      single events beside a million of another tenant's
+//	wide       endpoints on 10,000 addresses
 //	size       PostgreSQL with 11 million deliveries, beside an empty one
 //
 // The last one takes a quarter of an hour and runs only when it is named. The
@@ -68,29 +75,23 @@ type size struct {
 	finished   int           // deliveries in the size scenario
 	waiting    int           // and pending
 	churn      time.Duration // there
+	mixed      int           // endpoints in the mix scenario
+	samples    int           // of healthy endpoints in a run of the mix scenario
+	mixing     time.Duration // that such a run takes at least
+	flood      int           // events in the flood scenario
+	flooding   time.Duration // for which single events are published beside them
+	wide       int           // endpoints in the wide scenario
+	stores     []string      // in the mix, flood and wide scenarios; none: all
 	cpuProfile string
 }
 
-// scenario measures one promise.
-type scenario struct {
-	name string
-	run  func(context.Context, size, *databases) ([]figure, error)
-}
-
-var scenarios = []scenario{
-	{"delivery", delivery},
-	{"isolation", isolation},
-	{"memory", memory},
-	{"durable", durable},
-	{"group", group},
-	{"idle", idle},
-	{"size", flat},
-}
+// fullSizes are the values of flags that -full sets, unless they are given.
+var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000"}
 
 // run measures what the arguments ask for, prints it, and reports whether every
 // bound was met.
 func run(ctx context.Context, args []string, out io.Writer) (met bool, err error) {
-	s := size{queued: 1000, stuck: 100_000, publishing: 2 * time.Second, idling: 5 * time.Second, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
+	s := size{mixed: 1000, queued: 1000, stuck: 100_000, publishing: 2 * time.Second, idling: 5 * time.Second, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each contender")
 	flags.IntVar(&s.deliveries, "deliveries", 20_000, "deliveries in a round")
@@ -98,13 +99,30 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags.IntVar(&s.finished, "finished", 10_000_000, "finished deliveries in the size scenario")
 	flags.IntVar(&s.waiting, "pending", 1_000_000, "pending deliveries in the size scenario")
 	flags.DurationVar(&s.churn, "churn", time.Minute, "how long deliveries are turned over in the size scenario")
-	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable one beside it")
+	flags.IntVar(&s.samples, "samples", 2000, "samples in a run of the mix scenario")
+	flags.DurationVar(&s.mixing, "mixing", 0, "how long such a run takes at least")
+	flags.IntVar(&s.flood, "flood", 100_000, "events in the flood scenario")
+	flags.DurationVar(&s.flooding, "flooding", 5*time.Second, "how long single events are published beside them")
+	flags.IntVar(&s.wide, "wide", 1000, "endpoints in the wide scenario")
+	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable, mix and flood ones beside it")
 	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
+	stores := flags.String("stores", "", "comma-separated `names` of the stores in the mix, flood and wide scenarios: memory, SQLite, PostgreSQL")
+	report := flags.String("o", "", "write the figures in Markdown to `file`; what it says of other scenarios stays")
+	full := flags.Bool("full", false, "set the sizes that the bounds are meant for")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
-	if s.rounds < 1 || s.deliveries < 1 {
-		return false, fmt.Errorf("-rounds and -deliveries must be positive")
+	command := commandOf(flags)
+	if *full {
+		if err := setOthers(flags, fullSizes); err != nil {
+			return false, err
+		}
+	}
+	if min(s.rounds, s.deliveries, s.backlog, s.samples, s.flood, s.wide) < 1 {
+		return false, fmt.Errorf("-rounds, -deliveries, -backlog, -samples, -flood and -wide must be positive")
+	}
+	if *stores != "" {
+		s.stores = strings.Split(*stores, ",")
 	}
 	// The size scenario takes long.
 	selected := slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.name == "size" })
@@ -115,10 +133,27 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 			return false, fmt.Errorf("-only %s: there is no such scenario", *only)
 		}
 	}
-	return measureAll(ctx, s, selected, out)
+	return measureAll(ctx, s, selected, out, reportTo{*report, command})
 }
 
-func measureAll(ctx context.Context, s size, selected []scenario, out io.Writer) (met bool, err error) {
+// setOthers sets the flags that were not given.
+func setOthers(flags *flag.FlagSet, values map[string]string) error {
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for name, value := range values {
+		if given[name] {
+			continue
+		}
+		if err := flags.Set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureAll runs the scenarios. What it has measured it prints and reports, even
+// if it fails then.
+func measureAll(ctx context.Context, s size, selected []scenario, out io.Writer, to reportTo) (met bool, err error) {
 	_, _ = fmt.Fprintf(out, "%s %s/%s, GOMAXPROCS %d; %d rounds of %d deliveries, in turns\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), s.rounds, s.deliveries)
 	d, err := openDatabases(ctx)
@@ -139,11 +174,15 @@ func measureAll(ctx context.Context, s size, selected []scenario, out io.Writer)
 		if len(figures) == 0 {
 			continue
 		}
-		if err := printTable(out, scenario.name, figures); err != nil {
+		o := outcome{scenario.name, figures, start, time.Since(start)}
+		if err := printTable(out, o.scenario, figures); err != nil {
 			return false, err
 		}
-		_, _ = fmt.Fprintf(out, "(%s took %v)\n", scenario.name, time.Since(start).Round(time.Second))
+		_, _ = fmt.Fprintf(out, "(%s took %v)\n", o.scenario, o.took.Round(time.Second))
 		met = met && !slices.ContainsFunc(figures, func(f figure) bool { return !f.bound.met(f.median()) })
+		if err := to.add(ctx, d, o); err != nil {
+			return false, fmt.Errorf("report: %w", err)
+		}
 	}
 	return met, nil
 }
@@ -157,6 +196,20 @@ type figure struct {
 }
 
 func (f figure) median() float64 { return median(f.rounds) }
+
+// verdict returns the bound, and whether the median is within it; both are empty
+// where there is none.
+func (f figure) verdict() (limit, verdict string) {
+	switch {
+	case f.bound.relation == "":
+		return "", ""
+	case f.bound.met(f.median()):
+		verdict = "pass"
+	default:
+		verdict = "FAIL"
+	}
+	return string(f.bound.relation) + " " + number(f.bound.limit), verdict
+}
 
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
@@ -192,12 +245,8 @@ func printTable(out io.Writer, title string, figures []figure) error {
 	_, _ = fmt.Fprintf(w, "\n%s\tmedian\tmin\tmax\t\tbound\t\n", title)
 	for _, f := range figures {
 		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s", f.name, number(f.median()), number(slices.Min(f.rounds)), number(slices.Max(f.rounds)), f.unit)
-		if f.bound.relation != "" {
-			verdict := "FAIL"
-			if f.bound.met(f.median()) {
-				verdict = "pass"
-			}
-			_, _ = fmt.Fprintf(w, "\t%s %s\t%s", f.bound.relation, number(f.bound.limit), verdict)
+		if limit, verdict := f.verdict(); limit != "" {
+			_, _ = fmt.Fprintf(w, "\t%s\t%s", limit, verdict)
 		}
 		_, _ = fmt.Fprintln(w)
 	}

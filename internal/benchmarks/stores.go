@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -78,6 +79,9 @@ type stat struct {
 	own, children time.Duration // of processor time; children are those that have ended
 }
 
+// tick is the unit of processor time in /proc.
+const tick = time.Second / 100
+
 func statOf(pid int) (s stat) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -88,7 +92,6 @@ func statOf(pid int) (s stat) {
 	_, fields, _ := bytes.Cut(b, []byte(") "))
 	_, _ = fmt.Sscan(string(fields), &state, &s.parent, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped, &skipped,
 		&user, &system, &childrenUser, &childrenSystem)
-	const tick = time.Second / 100
 	s.own, s.children = time.Duration(user+system)*tick, time.Duration(childrenUser+childrenSystem)*tick
 	return s
 }
@@ -100,6 +103,23 @@ func (d *databases) kinds() []kind {
 		kinds = append(kinds, kind{name: "PostgreSQL", open: d.openPostgreSQL, cpuTime: d.cpuTime})
 	}
 	return kinds
+}
+
+// busyTime returns the processor time that the machine has used so far, 0 where
+// there is no /proc.
+func busyTime() (total time.Duration) {
+	b, _ := os.ReadFile("/proc/stat")
+	var label string
+	var user, nice, system, idle, waiting, interrupts, soft, stolen int64
+	_, _ = fmt.Sscan(string(b), &label, &user, &nice, &system, &idle, &waiting, &interrupts, &soft, &stolen)
+	return time.Duration(user+nice+system+interrupts+soft+stolen) * tick
+}
+
+// kindsOf returns the kinds of stores that can be had here and are asked for.
+func kindsOf(s size, d *databases) []kind {
+	return slices.DeleteFunc(append([]kind{inMemory}, d.kinds()...), func(k kind) bool {
+		return len(s.stores) > 0 && !slices.Contains(s.stores, k.name)
+	})
 }
 
 // kind is a kind of store.

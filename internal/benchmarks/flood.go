@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+const (
+	singleEvery  = 100 * time.Millisecond
+	singleTenant = "single"
+	floodTenant  = "flood"
+)
+
+// flood measures how soon a tenant's single events arrive while another one's
+// flood is published, and delivered, by the same process.
+func flood(ctx context.Context, s size, d *databases) ([]figure, error) {
+	r, err := startReceiver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	var figures []figure
+	for _, k := range kindsOf(s, d) {
+		flooded, err := floodOf(ctx, k, s, r)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.name, err)
+		}
+		figures = append(figures, flooded...)
+	}
+	return figures, nil
+}
+
+// floodOf measures with one kind of store.
+func floodOf(ctx context.Context, k kind, s size, r *receiver) (_ []figure, err error) {
+	store, err := k.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.close()) }()
+	d, err := newDispatcher(store, defaultConcurrency, defaultEndpointConcurrency)
+	if err != nil {
+		return nil, err
+	}
+	for tenant, path := range map[string]string{floodTenant: "/flooded", singleTenant: "/quick"} {
+		if _, err := d.Register(ctx, webhook.Endpoint{URL: r.url + path, Tenant: tenant}); err != nil {
+			return nil, err
+		}
+	}
+	if err := store.ready(ctx); err != nil {
+		return nil, err
+	}
+	singles := max(1, int(s.flooding/singleEvery))
+	answered, err := r.expect(singles)
+	if err != nil {
+		return nil, err
+	}
+	profile := ""
+	if s.cpuProfile != "" {
+		profile = s.cpuProfile + "-flood-" + k.name
+	}
+	runtime.GC()
+	var m floodRun
+	err = whileRunning(ctx, d, profile, func() error { return m.measure(ctx, d, r, s.flood, singles, answered) })
+	if err != nil {
+		return nil, err
+	}
+	limit := 250.0
+	if k.name == inMemory.name {
+		limit = 50
+	}
+	one := func(name, unit string, value float64, b bound) figure {
+		return figure{name: k.name + ": " + name, unit: unit, rounds: []float64{value}, bound: b}
+	}
+	return []figure{
+		one("flood published", "events/s", float64(s.flood)/m.publishing.Seconds(), bound{}),
+		one("flood delivered meanwhile", "deliveries/s", float64(m.flooded)/m.passed.Seconds(), bound{}),
+		one("flood that waits after the last single event", "deliveries", float64(m.published-m.flooded), bound{}),
+		one("single events, p50 from Publish", "ms", percentile(m.latencies, 50), bound{}),
+		one(fmt.Sprintf("single events, p99 from Publish of %d", singles), "ms", percentile(m.latencies, 99), bound{atMost, limit}),
+		one("single events, slowest", "ms", slices.Max(m.latencies), bound{}),
+		one("single events, p99 from when Publish was due", "ms", percentile(m.fromDue, 99), bound{}),
+	}, nil
+}
+
+// floodRun is what was measured of one flood.
+type floodRun struct {
+	publishing         time.Duration // that publishing the flood took
+	passed             time.Duration // until the last single event had arrived,
+	published, flooded int64         // and how much of the flood was published and had arrived by then
+	latencies, fromDue []float64     // of the single events
+}
+
+// measure publishes the flood and, from its beginning, the single events.
+func (m *floodRun) measure(ctx context.Context, d *webhook.Dispatcher, r *receiver, events, singles int, answered <-chan error) error {
+	start := time.Now()
+	var published atomic.Int64
+	flooded := make(chan error, 1)
+	go func() {
+		var err error
+		for left := events; left > 0 && err == nil; left -= batchSize {
+			n := min(left, batchSize)
+			err = publish(ctx, d, n, []string{floodTenant})
+			published.Add(int64(n))
+		}
+		m.publishing = time.Since(start)
+		flooded <- err
+	}()
+	beside, err := publishPaced(ctx, d, singles, float64(time.Second/singleEvery), func(int) string { return singleTenant })
+	if err == nil {
+		err = await(ctx, answered)
+	}
+	m.passed, m.published = time.Since(start), published.Load()
+	if err == nil {
+		var arrived map[string]int64
+		m.flooded, arrived, err = r.arrivals()
+		m.latencies, m.fromDue = beside.latencies(arrived, func(int) bool { return true })
+	}
+	return errors.Join(err, <-flooded) // publishing goes on to the end
+}
