@@ -150,7 +150,8 @@ const (
 	purgeBatch       = 1000
 	attendEvery      = 10 * time.Second
 	// batchPatience is how long a claim waits for further places, so that it
-	// takes more, when the one before it left something behind.
+	// takes more, when the one before it left something behind; and the longest
+	// pause after any claim or settlement.
 	batchPatience = 5 * time.Millisecond
 )
 
@@ -553,7 +554,7 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
-	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
+	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Rest: batchPatience, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
 	return r
 }
 
@@ -563,14 +564,17 @@ func (r *run) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var failures int
-	busy := false // the last claim was cut short by its bounds: there is more
+	busy := false      // the last claim was cut short by its bounds: there is more
+	var rest time.Time // until then, so that a store which is slow to answer is asked less often and for more
 	for ctx.Err() == nil {
 		free, room, wait := r.plan()
 		switch {
 		case busy:
-			// Under load, claim in batches rather than whenever a request ends.
+			// Under load, claim in batches rather than whenever a request ends. What
+			// is new may be another endpoint's, which need not wait for that.
 			timer.Reset(batchPatience)
 			select {
+			case <-r.Dispatcher.wake:
 			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/2)):
 			case <-timer.C:
 			case <-ctx.Done():
@@ -583,10 +587,18 @@ func (r *run) dispatch(ctx context.Context) {
 			case <-ctx.Done():
 			}
 			continue
+		case time.Now().Before(rest):
+			timer.Reset(time.Until(rest))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		until := time.Now().Add(r.config.Lease)
 		claimed, next, err := r.store.Claim(r.claiming, request)
+		rest = time.Now().Add(min(time.Since(until.Add(-r.config.Lease)), batchPatience))
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0

@@ -13,6 +13,7 @@ type Options struct {
 	Items int           // in one batch; 100
 	Bytes int           // in one batch, by the sizes given to Add, an item however large excepted; no bound
 	Delay time.Duration // how long the first item waits for others; not at all
+	Rest  time.Duration // the longest pause between two batches: as long as the first took, so that more gathers under load; none
 	Queue int           // items that may wait for the next batch before Add blocks; twice Items
 }
 
@@ -82,8 +83,10 @@ func (b *Batcher[T]) run() {
 			for more := true; more; {
 				items = append(items[:0], first.item)
 				first, more = b.fill(&items, first.size)
+				began := time.Now()
 				b.flush(items)
 				clear(items)
+				b.rest(min(time.Since(began), b.options.Rest))
 			}
 		default:
 			b.running.Store(false)
@@ -92,6 +95,19 @@ func (b *Batcher[T]) run() {
 				return
 			}
 		}
+	}
+}
+
+// rest waits for so long, or for Close.
+func (b *Batcher[T]) rest(pause time.Duration) {
+	if pause <= 0 {
+		return
+	}
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-b.closing:
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -153,4 +154,30 @@ func add(t *testing.T, b *Batcher[int], items ...int) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func TestABatchThatTakesLongIsFollowedByARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var flushed [][]int
+		b := New(Options{Rest: 5 * time.Millisecond}, func(items []int) {
+			flushed = append(flushed, slices.Clone(items))
+			time.Sleep(3 * time.Millisecond)
+		})
+		add := func(item int) {
+			if err := b.Add(t.Context(), item, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add(1)
+		time.Sleep(4 * time.Millisecond) // it rests, for 2 ms more
+		add(2)
+		time.Sleep(time.Millisecond)
+		add(3)
+		time.Sleep(20 * time.Millisecond)
+		add(4) // rested for long
+		b.Close()
+		if want := [][]int{{1}, {2, 3}, {4}}; !reflect.DeepEqual(flushed, want) {
+			t.Errorf("flushed %v, want %v", flushed, want)
+		}
+	})
 }
