@@ -767,7 +767,7 @@ func (r *run) deliver(j *job) {
 	}
 	// While the store does not know yet that an endpoint is to be left alone.
 	if j.Endpoint.NotBefore.IsZero() && j.target.breaker.Blocks(j.until.Add(-r.config.Lease)) {
-		r.giveBack(j, 0)
+		r.giveBack(j, time.Second)
 		return
 	}
 	result := r.attempt(r.sending, j.target, &j.Claimed)
@@ -979,7 +979,7 @@ type target struct {
 // newTarget returns a target with err set, and that error, if the endpoint
 // cannot be sent to as this process is configured.
 func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
-	t := &target{record: record, breaker: breaker.New(breakerLimit)}
+	t := &target{record: record, breaker: d.config.newBreaker()}
 	if t.endpoint, t.err = record.endpoint(); t.err != nil {
 		return t, t.err
 	}

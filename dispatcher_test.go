@@ -870,6 +870,68 @@ func TestAnEndpointThatAsksForItIsLeftAloneAsAWhole(t *testing.T) {
 	}
 }
 
+func TestWhatIsInFlightDoesNotEndAPauseThatIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pause = 2 * time.Minute
+		var asked atomic.Int64
+		receiver := newReceiver(t, func(w http.ResponseWriter, r *http.Request) {
+			if asked.Load() > 0 && asked.Add(1)%8 == 0 {
+				time.Sleep(10 * time.Millisecond)
+				w.Header().Set("Retry-After", "120")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
+		})
+		d := newDispatcher(t, NewMemoryStore(), testConfig(receiver))
+		register(t, d.View, Endpoint{})
+		start(t, d)
+		publish(t, d, Event{}) // makes the endpoint known
+		time.Sleep(time.Second)
+		asked.Store(1)
+		for range 200 {
+			publish(t, d, Event{})
+		}
+		time.Sleep(pause / 2)
+		requests := receiver.all()[1:]
+		for _, r := range requests {
+			if after := r.At.Sub(requests[0].At); after > time.Second {
+				t.Errorf("a request came %v after the first, within the pause", after)
+			}
+		}
+		if len(requests) > 3*d.config.EndpointConcurrency {
+			t.Errorf("%d requests were made", len(requests))
+		}
+	})
+}
+
+func TestADeadEndpointWithABacklogIsDisabledInTime(t *testing.T) {
+	for name, perMinute := range map[string]int{"at once": 0, "all the time": 5} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := testConfig(newReceiver(t, status(500)))
+				config.AutoDisable, config.Profile.Retry = 24*time.Hour, nil
+				d := newDispatcher(t, NewMemoryStore(), config)
+				id := register(t, d.View, Endpoint{}).ID
+				start(t, d)
+				began := time.Now()
+				for range 2000 {
+					publish(t, d, Event{})
+				}
+				for time.Since(began) < 25*time.Hour {
+					for range perMinute {
+						publish(t, d, Event{})
+					}
+					time.Sleep(time.Minute)
+				}
+				if e, _ := d.Endpoint(t.Context(), id); !e.Disabled {
+					t.Errorf("after %v it is not disabled", time.Since(began))
+				}
+			})
+		})
+	}
+}
+
 func TestAReceiverThatFailsAtOnceIsLeftAloneAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		receiver := newReceiver(t, status(500))

@@ -15,6 +15,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"go.uber.org/zap"
+
+	"github.com/outhook/webhook/internal/breaker"
 )
 
 // Failure is what a [RetryPolicy] decides on: an attempt that failed.
@@ -259,7 +261,10 @@ func (d *Dispatcher) outcome(ctx context.Context, t *target, c *Claimed, r resul
 	switch {
 	case r.err == nil:
 		s.State, s.Health, s.Pause = StateDelivered, HealthSuccess, 0
-		t.breaker.Succeeded()
+		// A request that began before another was refused says nothing of now.
+		if !t.breaker.Succeeded(r.attempt.StartedAt) && c.Endpoint.NotBefore.IsZero() {
+			s.Health = HealthUnchanged
+		}
 	case test:
 		s.State = StateExhausted
 	case r.cut:
@@ -320,28 +325,24 @@ func (d *Dispatcher) blame(ctx context.Context, s *Settlement, t *target, c *Cla
 	if !since.IsZero() {
 		failing = now.Sub(since)
 	}
-	s.Pause = d.pause(t, c, r, failing)
-	switch limit := d.config.AutoDisable; {
-	case r.attempt.StatusCode == http.StatusGone:
-		s.Disable = "the endpoint answered 410 Gone"
-	case limit > 0 && failing >= limit && d.keepsFailing(ctx, c, now.Add(-max(limit, 2*disableSpread)), now.Add(-disableSpread)):
-		s.Disable = "failing without one success since " + since.UTC().Format(time.RFC3339)
-		s.IfFailingSince = since
-	}
-}
-
-// pause returns how long an endpoint is left alone after a failure.
-func (d *Dispatcher) pause(t *target, c *Claimed, r result, failing time.Duration) (pause time.Duration) {
-	open := !d.config.NoBreaker && t.breaker.Failed(c.Delivery.ID, time.Now())
+	open, span := t.breaker.Failed(c.Delivery.ID, now)
+	s.Pause = 0
 	if open || !c.Endpoint.NotBefore.IsZero() {
-		pause = min(max(failing/4, minPause), maxPause)
+		s.Pause = min(max(failing/4, minPause), maxPause)
 	}
 	// What asks for less asks for all of it, not for one delivery.
 	asked := min(r.retryAfter, maxAsked)
 	if r.attempt.StatusCode == http.StatusTooManyRequests {
 		asked = max(asked, minPause)
 	}
-	return max(pause, asked)
+	s.Pause = max(s.Pause, t.breaker.Ask(asked, now))
+	switch limit := d.config.AutoDisable; {
+	case r.attempt.StatusCode == http.StatusGone:
+		s.Disable = "the endpoint answered 410 Gone"
+	case limit > 0 && failing >= limit && (span >= disableSpread || d.keepsFailing(ctx, c, now)):
+		s.Disable = "failing without one success since " + since.UTC().Format(time.RFC3339)
+		s.IfFailingSince = since
+	}
 }
 
 const (
@@ -352,20 +353,31 @@ const (
 	disableSpread = 12 * time.Hour   // between the failures that disable an endpoint
 )
 
-// keepsFailing reports whether a failure at or after from lies at or before to,
-// so that those since from are spread over time: an endpoint that failed once,
-// was asked nothing for days and fails again has not been failing for days.
-func (d *Dispatcher) keepsFailing(ctx context.Context, c *Claimed, from, to time.Time) bool {
+// newBreaker returns the breaker of an endpoint.
+func (c *Config) newBreaker() *breaker.Breaker {
+	limit := breakerLimit
+	if c.NoBreaker {
+		limit = 0
+	}
+	return breaker.New(limit, c.disableWindow())
+}
+
+// disableWindow is how far apart two failures may lie for an endpoint to be
+// failing all the time between: one that failed once, was sent nothing for days
+// and fails again has not been failing for days.
+func (c *Config) disableWindow() time.Duration { return max(c.AutoDisable, 2*disableSpread) }
+
+// keepsFailing finds a failure that lies at least disableSpread, and at most a
+// window, before now, of which this process may not know: that of the same
+// delivery, or of one that was given up.
+func (d *Dispatcher) keepsFailing(ctx context.Context, c *Claimed, now time.Time) bool {
+	from, to := now.Add(-d.config.disableWindow()), now.Add(-disableSpread)
 	if first := c.Delivery.FirstAttempt; !first.IsZero() && !first.After(to) {
 		return true
 	}
-	// Others of the endpoint, the newest first: the last attempt of one that is
-	// finished was its last failure.
-	filter := DeliveryFilter{
-		Scope: Scope{All: true}, EndpointID: c.Endpoint.ID, States: []State{StatePending, StateExhausted},
-		From: from, To: to, Limit: 100,
-	}
-	page, err := d.store.ListDeliveries(ctx, filter)
+	page, err := d.store.ListDeliveries(ctx, DeliveryFilter{
+		Scope: Scope{All: true}, EndpointID: c.Endpoint.ID, States: []State{StateExhausted}, From: from, To: to, Limit: 10,
+	})
 	return err == nil && slices.ContainsFunc(page.Items, func(o Delivery) bool {
 		return o.Attempts > 0 && !o.FirstAttempt.After(to)
 	})

@@ -189,7 +189,7 @@ type Endpoint struct {
 	// or Auth own are [ErrInvalid].
 	Headers map[string]string
 	// RateLimit is how many requests per second are started at the most; 0 is no
-	// limit. A tenth of a second's may start at once. Where several dispatchers
+	// limit. A tenth of a second's, at least one, may start at once. Where several dispatchers
 	// run on one store, in one or in several processes, each gets an equal part,
 	// whether it has work for the endpoint or not; one that starts is counted by
 	// the others within 10 seconds, one that dies within 30.

@@ -218,6 +218,11 @@ func (s *Store) eraseWhere(ctx context.Context, q Querier, condition string, lis
 	if err != nil {
 		return err
 	}
+	// Claims keep away meanwhile.
+	if _, err := s.exec(ctx, q, "SELECT endpoint_id FROM outhook_lanes WHERE endpoint_id IN (SELECT endpoint_id FROM outhook_pending WHERE "+
+		condition+") ORDER BY endpoint_id FOR UPDATE", list); err != nil {
+		return err
+	}
 	type chain struct{ endpointID, key string }
 	chains := make(map[chain]bool)
 	for _, from := range [][2]string{{"outhook_pending", "chain"}, {"outhook_finished", "NULL::text"}} {

@@ -80,6 +80,10 @@
 // others to deliver is found by their next poll; package pgwake, a module of its
 // own beside this one, makes that milliseconds on PostgreSQL.
 //
+// A transaction that stays open for long in the same PostgreSQL database, that of a
+// backup or a report, keeps what was deleted and rewritten meanwhile from being
+// cleaned up, and so makes claims slower until it ends.
+//
 // # The tables
 //
 // [Store.Migrate] creates and updates them; [Migrations] returns the same SQL for

@@ -33,9 +33,9 @@ func presence(t *trial) {
 
 func presenceTime(t *trial) {
 	p := need[webhook.Presence](t, "Presence")
-	t.attend(p, "short", short, 1)
-	t.attend(p, "prolonged", short, 2)
-	t.attend(p, "prolonged", 3*long, 2)
+	t.attend(p, "prolonged", short, 1)
+	t.attend(p, "prolonged", 3*long, 1)
+	t.attend(p, "short", short, 2)
 	t.pass(short)
 	if !t.eventually(func() bool {
 		n, err := p.Attend(t.ctx, "other", long)

@@ -116,3 +116,26 @@ func TestALeaseThatEndsWhileItsDeliveryIsLockedIsNotForgotten(t *testing.T) {
 		})
 	})
 }
+
+func TestAnErasureInATransactionHoldsUpNobodyElse(t *testing.T) {
+	forEach(t, postgreSQL()[:1], func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		for _, tenant := range []string{"a", "other"} {
+			if _, err := a.Register(t.Context(), webhook.Endpoint{URL: nowhere, Tenant: tenant}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, tenant := range []string{"a/b", "other"} {
+			if _, err := a.Publish(t.Context(), webhook.Event{ID: "of-" + tenant[:1], Type: "document.signed", Tenant: tenant}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, ctx := a.begin(t, sql.LevelDefault)
+		if err := a.store.Erase(ctx, "a/b"); err != nil {
+			t.Fatal(err)
+		}
+		if _, ids := a.claim(t, webhook.ClaimRequest{Max: 9, PerEndpoint: 9}); ids != "of-o" {
+			t.Errorf("claimed %q, want the event of the other tenant", ids)
+		}
+	})
+}

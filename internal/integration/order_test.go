@@ -105,3 +105,66 @@ func wantNotSupported(t *testing.T, err error) {
 		t.Errorf("the error is %v, want one that matches %v", err, webhook.ErrNotSupported)
 	}
 }
+
+// setClock makes the store's time stand still, until it is advanced.
+func (a *app) setClock() (advance func(time.Duration)) {
+	now := time.Now().Truncate(time.Second)
+	a.store.SetClock(func() time.Time { return now })
+	return func(d time.Duration) { now = now.Add(d) }
+}
+
+// What was in flight when its endpoint became ordered, in a process that died, is
+// the first of its key.
+func TestALeaseThatEndsAfterTheEndpointBecameOrdered(t *testing.T) {
+	forEach(t, everywhere(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		advance := a.setClock()
+		e := a.register(t, t.Context(), nowhere)
+		a.publish(t, t.Context(), "one")
+		all := webhook.ClaimRequest{Max: 9, PerEndpoint: 9}
+		if _, ids := a.claim(t, all); ids != "one" {
+			t.Fatalf("claimed %q, want one", ids)
+		}
+		e.Ordered = true
+		if _, err := a.Update(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		a.publish(t, t.Context(), "two")
+		if _, ids := a.claim(t, all); ids != "" {
+			t.Errorf("claimed %q while the first is in flight", ids)
+		}
+		advance(2 * time.Minute)
+		if _, ids := a.claim(t, all); ids != "one" {
+			t.Errorf("after the lease claimed %q, want one", ids)
+		}
+	})
+}
+
+// What overtook another that was committed late, and was lost in a crash, comes
+// after it.
+func TestALeaseThatEndsDoesNotComeBeforeTheOldest(t *testing.T) {
+	forEach(t, postgreSQL()[:1], func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		advance := a.setClock()
+		if _, err := a.Register(t.Context(), webhook.Endpoint{URL: nowhere, Ordered: true}); err != nil {
+			t.Fatal(err)
+		}
+		tx, ctx := a.begin(t, sql.LevelDefault)
+		a.publish(t, ctx, "early")
+		a.publish(t, t.Context(), "late")
+		all := webhook.ClaimRequest{Max: 9, PerEndpoint: 9}
+		if _, ids := a.claim(t, all); ids != "late" {
+			t.Fatalf("claimed %q, want late", ids)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if _, ids := a.claim(t, all); ids != "" {
+			t.Errorf("claimed %q while another of its key is under way", ids)
+		}
+		advance(2 * time.Minute)
+		if _, ids := a.claim(t, all); ids != "early" {
+			t.Errorf("after the lease claimed %q, want early: it is the oldest", ids)
+		}
+	})
+}

@@ -219,9 +219,9 @@ BEGIN
 			SELECT id FROM outhook_pending WHERE id = ANY (ARRAY(SELECT id FROM unsettled)) AND leased AND next_attempt <= _at FOR UPDATE SKIP LOCKED
 		), returned AS (
 			UPDATE outhook_pending d SET due = d.next_attempt, leased = false, expired = d.expired + 1
-			WHERE d.id = ANY (ARRAY(SELECT id FROM free)) RETURNING d.endpoint_id, d.due
+			WHERE d.id = ANY (ARRAY(SELECT id FROM free)) RETURNING d.endpoint_id, d.chain, d.due
 		), rung AS (
-			INSERT INTO outhook_alarms (due, endpoint_id) SELECT min(due), endpoint_id FROM returned GROUP BY endpoint_id
+			INSERT INTO outhook_alarms (due, endpoint_id, chain) SELECT min(due), endpoint_id, chain FROM returned GROUP BY endpoint_id, chain
 		), again AS (
 			INSERT INTO outhook_leases (until, ids)
 			SELECT _at + interval '1 second', ARRAY[id] FROM unsettled WHERE id NOT IN (SELECT id FROM free)
@@ -274,7 +274,7 @@ BEGIN
 			FROM (
 				SELECT a.endpoint_id, a.chain, f.id AS first, EXISTS (
 						SELECT FROM outhook_pending o
-						WHERE o.endpoint_id = a.endpoint_id AND o.chain = a.chain AND o.head AND o.leased AND o.id <> f.id) AS busy
+						WHERE o.endpoint_id = a.endpoint_id AND o.chain = a.chain AND o.leased AND o.id <> f.id) AS busy
 				FROM unnest(_lanes, _chains) AS a (endpoint_id, chain) CROSS JOIN LATERAL (
 					SELECT id FROM outhook_pending
 					WHERE endpoint_id = a.endpoint_id AND chain = a.chain ORDER BY seq LIMIT 1) f
@@ -358,7 +358,7 @@ BEGIN
 				FROM candidates WHERE k <= room AND due <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
 			) f WHERE f.nth <= _left
 		), leased AS (
-			-- Who holds a lane is alone in leasing and cancelling its deliveries.
+			-- Who holds a lane is alone in leasing and removing what is not leased.
 			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true
 			WHERE d.id = ANY (ARRAY(SELECT id FROM wanted WHERE fits)) AND NOT d.leased RETURNING d.id, d.event_id, d.endpoint_id
 		), rest AS (
