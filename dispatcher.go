@@ -151,8 +151,9 @@ const (
 	attendEvery      = 10 * time.Second
 	// batchPatience is how long a claim waits for further places, so that it
 	// takes more, when the one before it left something behind; and the longest
-	// pause after any claim or settlement.
+	// pause after any claim, which is half as long as that took.
 	batchPatience = 5 * time.Millisecond
+	settleRest    = time.Millisecond // the longest pause after a settlement, which is as long as that took
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -554,7 +555,7 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
-	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Rest: batchPatience, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
+	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Rest: settleRest, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
 	return r
 }
 
@@ -575,7 +576,7 @@ func (r *run) dispatch(ctx context.Context) {
 			timer.Reset(batchPatience)
 			select {
 			case <-r.Dispatcher.wake:
-			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/2)):
+			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/4)):
 			case <-timer.C:
 			case <-ctx.Done():
 			}
@@ -598,7 +599,7 @@ func (r *run) dispatch(ctx context.Context) {
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		until := time.Now().Add(r.config.Lease)
 		claimed, next, err := r.store.Claim(r.claiming, request)
-		rest = time.Now().Add(min(time.Since(until.Add(-r.config.Lease)), batchPatience))
+		rest = time.Now().Add(min(time.Since(until.Add(-r.config.Lease))/2, batchPatience))
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0
