@@ -2,7 +2,9 @@
 -- client: a call of one of these functions. Their plans are cached within the
 -- session whatever the driver or a pooler does with prepared statements, and are
 -- made to last while empty tables grow: what is looked up by key is so by
--- construction (OFFSET 0 keeps the planner from joining whole tables). Every
+-- construction (OFFSET 0 keeps the planner from joining whole tables), and a
+-- backlog is read in the order of its index: without sorting and bitmaps off, a
+-- plan that was made while it was short sorts all of it in every claim. Every
 -- statement of a function sees what was committed before it began, on which the
 -- lanes rest: READ COMMITTED is required where that matters.
 
@@ -22,7 +24,7 @@ CREATE FUNCTION outhook_enqueue(
 	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
 	_patterns text[], _lineages text[], _origins text[], _addressed boolean[]
 ) RETURNS TABLE (event_id text, status text, deliveries integer)
-LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	_at     timestamptz := coalesce(_now, clock_timestamp());
@@ -120,7 +122,7 @@ END $$;
 CREATE FUNCTION outhook_address(
 	_now timestamptz, _ids text[], _origins text[], _endpoints text[], _missing boolean[], _leases bigint[]
 ) RETURNS TABLE (event_id text, id uuid)
-LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	_at     timestamptz := coalesce(_now, clock_timestamp());
@@ -174,7 +176,7 @@ CREATE FUNCTION outhook_claim(
 	endpoint_id text, tenant text, endpoint_tenant text, all_tenants boolean, patterns text, ordered boolean,
 	failing_since timestamptz, not_before timestamptz, endpoint_created_at timestamptz, endpoint_updated_at timestamptz, rev bigint, config bytea
 )
-LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	_at     timestamptz := coalesce(_now, clock_timestamp());
@@ -454,7 +456,7 @@ CREATE FUNCTION outhook_settle(
 	_requests text[], _responses text[], _sums bytea, _bodies bytea, _offsets integer[], _sizes integer[], _truncated boolean[],
 	_healths integer[], _pauses bigint[], _reasons text[], _ifs timestamptz[]
 ) RETURNS TABLE (n bigint, reason text)
-LANGUAGE plpgsql SET lock_timeout = '200ms' SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET lock_timeout = '200ms' SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
 	_at        timestamptz := coalesce(_now, clock_timestamp());
