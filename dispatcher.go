@@ -532,7 +532,7 @@ type job struct {
 	Claimed
 	target *target
 	pass   gate.Pass
-	until  time.Time // the lease's end, by this process's clock
+	asked  time.Time // when the claim was made: the lease began no earlier
 }
 
 // told is what was told of an endpoint.
@@ -597,14 +597,14 @@ func (r *run) dispatch(ctx context.Context) {
 			continue
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
-		until := time.Now().Add(r.config.Lease)
+		asked := time.Now()
 		claimed, next, err := r.store.Claim(r.claiming, request)
-		rest = time.Now().Add(min(time.Since(until.Add(-r.config.Lease))/2, batchPatience))
+		rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
 		r.report(ctx, "claim", err)
 		if err == nil {
 			failures = 0
 			if len(claimed) > 0 {
-				cut := r.start(claimed, until, room, ctx.Err() != nil)
+				cut := r.start(claimed, asked, room, ctx.Err() != nil)
 				busy = cut || len(claimed) == request.Max
 				continue
 			}
@@ -667,12 +667,12 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 
 // start gives each claimed delivery to the crew, and gives back what the gate
 // does not let in. It reports whether an endpoint filled its room.
-func (r *run) start(claimed []Claimed, until time.Time, room map[string]int, stopping bool) (cut bool) {
+func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut bool) {
 	now := time.Now()
 	r.claims++
 	for n := range claimed {
 		// Each is a copy, so that one that hangs does not keep the batch alive.
-		j := &job{Claimed: claimed[n], until: until}
+		j := &job{Claimed: claimed[n], asked: asked}
 		if stopping {
 			r.giveBack(j, 0)
 			continue
@@ -762,12 +762,12 @@ func (r *run) deliver(j *job) {
 		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
-	if time.Now().After(j.until) { // the process was stopped: another has it, or will
+	if time.Since(j.asked) > r.config.Lease { // the process was stopped: another has it, or will
 		r.giveBack(j, 0)
 		return
 	}
 	// While the store does not know yet that an endpoint is to be left alone.
-	if j.Endpoint.NotBefore.IsZero() && j.target.breaker.Blocks(j.until.Add(-r.config.Lease)) {
+	if j.Endpoint.NotBefore.IsZero() && j.target.breaker.Blocks(j.asked) {
 		r.giveBack(j, time.Second)
 		return
 	}

@@ -224,7 +224,7 @@ func (d postgreSQL) claim(ctx context.Context, s *Store, q Querier, r webhook.Cl
 	s.mu.Lock()
 	after := s.after
 	s.mu.Unlock()
-	b := claimedBatch{rows: make([]webhook.Claimed, 0, r.Max), events: make(map[string]*webhook.EventRecord), endpoints: make(map[string]*webhook.EndpointRecord)}
+	b := claimedBatch{events: make(map[string]*webhook.EventRecord), endpoints: make(map[string]*webhook.EndpointRecord)}
 	err := s.query(ctx, q, `SELECT next_us, nth, id::text, origin, attempts, last_status, last_error, first_attempt, next_attempt, created_at, updated_at, lease, expired,
 		event_id, event_type, event_tenant, key, ordering_key, event_time, event_created_at, test, data, sum,
 		endpoint_id, tenant, endpoint_tenant, all_tenants, patterns, ordered, failing_since, not_before, endpoint_created_at, endpoint_updated_at, rev, config
@@ -308,7 +308,9 @@ func (b *claimedBatch) scan(rows Rows) error {
 			return err
 		}
 	}
-	b.rows = b.rows[:max(len(b.rows), int(*c.nth))]
+	if missing := int(*c.nth) - len(b.rows); missing > 0 { // they may come in any order
+		b.rows = append(b.rows, make([]webhook.Claimed, missing)...)
+	}
 	b.rows[*c.nth-1] = webhook.Claimed{
 		Lease: *c.lease, Expired: *c.expired, Event: e, Endpoint: r,
 		Delivery: webhook.Delivery{

@@ -288,8 +288,8 @@ type transactionKey struct{ store *Store }
 // On PostgreSQL, unregistering an endpoint needs READ COMMITTED and is
 // [webhook.ErrNotSupported] otherwise. While a transaction that updates an
 // endpoint is open, the endpoint cannot be disabled because of what it answers;
-// one that unregisters it keeps the outcomes of its deliveries from being stored
-// meanwhile: if it is rolled back, they are repeated.
+// one that unregisters it, or changes Ordered, keeps the outcomes of its deliveries
+// from being stored meanwhile: those that are then still pending are repeated.
 //
 // Claiming and settling, by Dispatcher.Run or SendTest, are not meant for it: a
 // test send would keep the transaction open during the request.

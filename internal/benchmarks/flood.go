@@ -21,20 +21,7 @@ const (
 // flood measures how soon a tenant's single events arrive while another one's
 // flood is published, and delivered, by the same process.
 func flood(ctx context.Context, s size, d *databases) ([]figure, error) {
-	r, err := startReceiver(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	var figures []figure
-	for _, k := range kindsOf(s, d) {
-		flooded, err := floodOf(ctx, k, s, r)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.name, err)
-		}
-		figures = append(figures, flooded...)
-	}
-	return figures, nil
+	return ofEach(ctx, kindsOf(s, d), func(k kind, r *receiver) ([]figure, error) { return floodOf(ctx, k, s, r) })
 }
 
 // floodOf measures with one kind of store.

@@ -23,20 +23,7 @@ var pauses = []time.Duration{20 * time.Millisecond, 250 * time.Millisecond, 500 
 // idle measures how often a Dispatcher that has nothing to do asks its database,
 // and how soon it delivers what another process has published.
 func idle(ctx context.Context, s size, d *databases) ([]figure, error) {
-	r, err := startReceiver(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	var figures []figure
-	for _, k := range d.kinds() {
-		idled, err := idleOf(ctx, k, s, r)
-		if err != nil {
-			return nil, err
-		}
-		figures = append(figures, idled...)
-	}
-	return figures, nil
+	return ofEach(ctx, d.kinds(), func(k kind, r *receiver) ([]figure, error) { return idleOf(ctx, k, s, r) })
 }
 
 // idleOf measures with one kind of store.

@@ -28,20 +28,7 @@ const (
 // mix compares how long events take to healthy endpoints while a tenth of all
 // endpoints are not, with how long they take while all are.
 func mix(ctx context.Context, s size, d *databases) ([]figure, error) {
-	r, err := startReceiver(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.close()
-	var figures []figure
-	for _, k := range kindsOf(s, d) {
-		mixed, err := mixOf(ctx, k, s, r)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.name, err)
-		}
-		figures = append(figures, mixed...)
-	}
-	return figures, nil
+	return ofEach(ctx, kindsOf(s, d), func(k kind, r *receiver) ([]figure, error) { return mixOf(ctx, k, s, r) })
 }
 
 // mixPath is where the nth endpoint of a mixed run is: of a hundred, one hangs,

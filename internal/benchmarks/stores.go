@@ -122,6 +122,23 @@ func kindsOf(s size, d *databases) []kind {
 	})
 }
 
+// ofEach measures with one kind of store after the other, beside one receiver.
+func ofEach(ctx context.Context, kinds []kind, measure func(kind, *receiver) ([]figure, error)) (figures []figure, err error) {
+	r, err := startReceiver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	for _, k := range kinds {
+		measured, err := measure(k, r)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.name, err)
+		}
+		figures = append(figures, measured...)
+	}
+	return figures, nil
+}
+
 // kind is a kind of store.
 type kind struct {
 	name    string

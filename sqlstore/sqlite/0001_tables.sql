@@ -127,7 +127,7 @@ CREATE TABLE outhook_lanes (
 	tenant        TEXT NOT NULL,
 	turn          INTEGER NOT NULL DEFAULT 0, -- the smallest of those awake in its tenant is next
 	wake          INTEGER,          -- asleep until then; null: awake
-	since         INTEGER NOT NULL, -- nothing pending has an earlier due
+	since         INTEGER NOT NULL, -- nothing that may be claimed fell due before, unannounced
 	not_before    INTEGER,
 	failing_since INTEGER
 ) STRICT;
