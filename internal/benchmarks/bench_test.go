@@ -49,7 +49,7 @@ func TestEveryScenarioPrintsItsTable(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "\nPostgreSQL is not installed") {
 		wants = append(wants, "PostgreSQL: beside one that is stuck / alone ",
-			"Outhook on PostgreSQL / River ", "Outhook on PostgreSQL, 64 endpoints / River ",
+			"Outhook on PostgreSQL / River ", "Outhook on PostgreSQL / River, attempts logged ", "Outhook on PostgreSQL, 64 endpoints / River, attempts logged ",
 			"PostgreSQL: together / alone ", "PostgreSQL: idle ", "PostgreSQL: from Publish to the request",
 			"PostgreSQL: mixed / all healthy, p99 of ", "PostgreSQL: single events, p99 from Publish of 3 ",
 			"\nsize ", "full / empty ", "after / before ",

@@ -95,7 +95,7 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each contender")
 	flags.IntVar(&s.deliveries, "deliveries", 20_000, "deliveries in a round")
-	flags.IntVar(&s.backlog, "backlog", 20_000, "deliveries in a round of the durable scenario")
+	flags.IntVar(&s.backlog, "backlog", 50_000, "deliveries in a round of the durable scenario")
 	flags.IntVar(&s.finished, "finished", 10_000_000, "finished deliveries in the size scenario")
 	flags.IntVar(&s.waiting, "pending", 1_000_000, "pending deliveries in the size scenario")
 	flags.DurationVar(&s.churn, "churn", time.Minute, "how long deliveries are turned over in the size scenario")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,9 +25,15 @@ import (
 const riverWorkers = 200
 
 // riverQueue is a job queue on PostgreSQL whose worker signs and posts, as one
-// would build webhooks on River. What it logs are the rows of its jobs.
-func riverQueue(d *databases) contender {
-	return contender{name: "River", server: d.cpuTime, prepare: func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
+// would build webhooks on River. It keeps the rows of its jobs and, if logged, the
+// record of each attempt, in River's own way: as the job's output, which is
+// stored with its completion.
+func riverQueue(d *databases, logged bool) contender {
+	name := "River"
+	if logged {
+		name = "River, attempts logged"
+	}
+	return contender{name: name, server: d.cpuTime, prepare: func(ctx context.Context, url string, n int) (func(context.Context) error, error) {
 		dsn, drop, err := d.create(ctx)
 		if err != nil {
 			return nil, err
@@ -39,7 +46,7 @@ func riverQueue(d *databases) contender {
 			pool.Close()
 			return drop()
 		}
-		client, err := newRiver(ctx, pool, url+"/quick")
+		client, err := newRiver(ctx, pool, url+"/quick", logged)
 		if err == nil {
 			err = insertJobs(ctx, client, n)
 		}
@@ -52,7 +59,7 @@ func riverQueue(d *databases) contender {
 		return func(stop context.Context) error {
 			err := work(ctx, stop, client)
 			if err == nil {
-				err = completed(ctx, pool, n)
+				err = completed(ctx, pool, n, logged)
 			}
 			return errors.Join(err, release())
 		}, nil
@@ -68,17 +75,18 @@ func work(ctx, stop context.Context, client *river.Client[pgx.Tx]) error {
 	return client.Stop(ctx)
 }
 
-// completed returns an error unless n jobs are completed.
-func completed(ctx context.Context, pool *pgxpool.Pool, n int) error {
+// completed returns an error unless n jobs are completed and, if logged, have their
+// attempts.
+func completed(ctx context.Context, pool *pgxpool.Pool, n int, logged bool) error {
 	var jobs int
-	err := pool.QueryRow(ctx, "SELECT count(*) FROM river_job WHERE state = 'completed'").Scan(&jobs)
+	err := pool.QueryRow(ctx, "SELECT count(*) FROM river_job WHERE state = 'completed' AND (metadata ? 'output') = $1", logged).Scan(&jobs)
 	if err == nil && jobs != n {
 		err = fmt.Errorf("%d of %d jobs are completed", jobs, n)
 	}
 	return err
 }
 
-func newRiver(ctx context.Context, pool *pgxpool.Pool, url string) (*river.Client[pgx.Tx], error) {
+func newRiver(ctx context.Context, pool *pgxpool.Pool, url string, logged bool) (*river.Client[pgx.Tx], error) {
 	driver := riverpgxv5.New(pool)
 	// It logs an error for each job that fails; one is enough for a failed round.
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -92,6 +100,7 @@ func newRiver(ctx context.Context, pool *pgxpool.Pool, url string) (*river.Clien
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &postWorker{
 		url:     url,
+		logged:  logged,
 		secrets: []webhook.Secret{webhook.NewSecret()},
 		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: riverWorkers, DisableCompression: true}},
 	})
@@ -133,6 +142,7 @@ func (postArgs) Kind() string { return "post" }
 type postWorker struct {
 	river.WorkerDefaults[postArgs]
 	url     string
+	logged  bool
 	secrets []webhook.Secret
 	client  *http.Client
 }
@@ -152,9 +162,18 @@ func (w *postWorker) Work(ctx context.Context, job *river.Job[postArgs]) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, res.Body)
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 16<<10))
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		return err
+	}
+	if w.logged {
+		if err := river.RecordOutput(ctx, &webhook.Attempt{
+			ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: job.Args.ID, Number: job.Attempt,
+			StartedAt: message.Timestamp, Duration: time.Since(message.Timestamp), URL: w.url, StatusCode: res.StatusCode,
+			RequestHeaders: req.Header, ResponseHeaders: res.Header, BodySHA256: sha256.Sum256(message.Body), ResponseBody: answer,
+		}); err != nil {
+			return err
+		}
 	}
 	return checkStatus(res)
 }
