@@ -191,15 +191,25 @@ DECLARE
 	_single boolean; -- there is one tenant
 	_most   integer; -- lanes of a tenant that are chosen
 	_limit  integer; -- and of all
-	_enough integer; -- how many of these have room for what is asked for
-	_alone  boolean; -- there are no others than these
+	_wanted integer; -- of these
+	_served integer; -- how many of these were looked at
+	_lane   record;
+	_off    boolean;
+	_part   integer; -- of the lane, this time
+	_ids    uuid[];  -- what was found in it
+	_whose  text[];
+	_dues   timestamptz[];
+	_seqs   bigint[];
+	_sizes  integer[];
+	_size   bigint;
+	_found  integer;
+	_due    timestamptz;
 	_left   integer := _max;
 	_taken  uuid[] := '{}';
-	_events text[] := '{}'; -- whose deliveries these are
-	_owners text[] := '{}'; -- and their endpoints
-	_batch  record;
-	_part   integer; -- of a lane, this time
+	_events text[] := '{}';    -- whose deliveries these are
+	_firsts boolean[] := '{}'; -- whether it is the first of its endpoint
 	_sum    bigint := 0;
+	_full   boolean := false;
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN
 		RAISE EXCEPTION 'outhook_claim needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
@@ -298,109 +308,95 @@ BEGIN
 		EXIT WHEN _single IS NULL;
 		_limit := CASE WHEN _limit IS NULL THEN least(_left, ceil(2.0 * _left / _share)) ELSE _left END;
 		_most := CASE WHEN _single THEN _limit ELSE ceil(_limit / 4.0) END;
-		WITH RECURSIVE after AS (
-			SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
-			UNION ALL
-			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant)
-			FROM after t WHERE t.tenant IS NOT NULL
-		), before AS (
-			SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant <= _after) AS tenant
-			UNION ALL
-			SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= _after)
-			FROM before t WHERE t.tenant IS NOT NULL
-		), chosen AS (
-			SELECT l.endpoint_id, l.nth, row_number() OVER (PARTITION BY l.tenant ORDER BY l.nth) AS rank
-			FROM (
-				SELECT l.endpoint_id, l.tenant, row_number() OVER () AS nth
-				FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
-					CROSS JOIN LATERAL (
-						SELECT endpoint_id, tenant FROM outhook_lanes l
-						WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
-							AND (_room > 0 OR l.endpoint_id = ANY (_named))
-						ORDER BY turn LIMIT _most FOR UPDATE SKIP LOCKED) l
-				LIMIT _limit
-			) l
-		), filled AS (
-			SELECT c.*, least(coalesce(u.room, _room), _share) AS room, sum(least(coalesce(u.room, _room), _share)) OVER (ORDER BY c.rank, c.nth) AS space
+		_wanted := _left;
+		_served := 0;
+		FOR _lane IN
+			WITH RECURSIVE after AS (
+				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant > _after) AS tenant
+				UNION ALL
+				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant)
+				FROM after t WHERE t.tenant IS NOT NULL
+			), before AS (
+				SELECT (SELECT min(tenant) FROM outhook_lanes WHERE wake IS NULL AND tenant <= _after) AS tenant
+				UNION ALL
+				SELECT (SELECT min(l.tenant) FROM outhook_lanes l WHERE l.wake IS NULL AND l.tenant > t.tenant AND l.tenant <= _after)
+				FROM before t WHERE t.tenant IS NOT NULL
+			), chosen AS (
+				SELECT l.*, row_number() OVER (PARTITION BY l.tenant ORDER BY l.nth) AS rank
+				FROM (
+					SELECT l.*, row_number() OVER () AS nth
+					FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
+						CROSS JOIN LATERAL (
+							SELECT endpoint_id, tenant, since, since_seq, not_before FROM outhook_lanes l
+							WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
+								AND (_room > 0 OR l.endpoint_id = ANY (_named))
+							ORDER BY turn LIMIT _most FOR UPDATE SKIP LOCKED) l
+					LIMIT _limit
+				) l
+			)
+			SELECT c.endpoint_id, c.since, c.since_seq, c.not_before, coalesce(u.room, _room) AS room,
+				sum(least(coalesce(u.room, _room), _share)) OVER (ORDER BY c.rank, c.nth) - least(coalesce(u.room, _room), _share) AS before,
+				count(*) OVER () AS lanes, count(*) OVER () < _limit AND max(c.rank) OVER () < _most AS alone
 			FROM chosen c LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = c.endpoint_id
-		)
-		SELECT array_agg(endpoint_id ORDER BY rank, nth), count(*) FILTER (WHERE space - room < _left), count(*) < _limit AND max(rank) < _most
-		INTO _lanes, _enough, _alone FROM filled;
-		EXIT WHEN _lanes IS NULL;
-		IF _alone THEN
-			_part := greatest(_share, ceil(_left::numeric / cardinality(_lanes)));
-		ELSE
-			_part := _share;
-			_lanes := _lanes[1:_enough];
-		END IF;
+			ORDER BY c.rank, c.nth
+		LOOP
+			EXIT WHEN _left = 0 OR NOT _lane.alone AND _lane.before >= _wanted;
+			_served := _served + 1;
+			_skip := _skip || _lane.endpoint_id;
+			_off := (SELECT disabled FROM outhook_endpoints WHERE id = _lane.endpoint_id) IS NOT FALSE;
+			_part := CASE
+				WHEN _off OR _lane.not_before > _at THEN 0
+				WHEN _lane.not_before IS NOT NULL THEN 1
+				WHEN _lane.alone THEN least(_lane.room, greatest(_share, ceil(_wanted::numeric / _lane.lanes)))
+				ELSE least(_lane.room, _share)
+			END;
+			IF _part = 0 THEN
+				UPDATE outhook_lanes SET wake = CASE WHEN _off THEN 'infinity' ELSE _lane.not_before END WHERE endpoint_id = _lane.endpoint_id;
+				CONTINUE;
+			END IF;
 
-		-- Take the oldest of each and see when there will be more. What is read
-		-- is what may be taken, and one.
-		WITH lanes AS MATERIALIZED (
-			SELECT o.n, l.endpoint_id, l.since, l.since_seq, l.not_before, e.id IS NULL OR e.disabled AS off,
-				CASE
-					WHEN e.id IS NULL OR e.disabled OR l.not_before > _at THEN 0
-					WHEN l.not_before IS NOT NULL THEN 1
-					ELSE least(coalesce(u.room, _room), _part)
-				END AS room
-			FROM unnest(_lanes) WITH ORDINALITY AS o (endpoint_id, n)
-				CROSS JOIN LATERAL (SELECT * FROM outhook_lanes WHERE endpoint_id = o.endpoint_id OFFSET 0) l
-				LEFT JOIN LATERAL (SELECT id, disabled FROM outhook_endpoints WHERE id = o.endpoint_id OFFSET 0) e ON true
-				LEFT JOIN unnest(_named, _rooms) AS u (id, room) ON u.id = o.endpoint_id
-		), candidates AS MATERIALIZED (
-			SELECT l.n, l.room, d.id, d.due, d.seq, d.size, row_number() OVER (PARTITION BY l.n ORDER BY d.due, d.seq) AS k
-			FROM lanes l CROSS JOIN LATERAL (
-				SELECT id, seq, due, size FROM outhook_pending d
-				WHERE d.head AND d.endpoint_id = l.endpoint_id AND (d.due, d.seq) >= (l.since, l.since_seq) AND NOT d.leased
-				ORDER BY d.due, d.seq LIMIT least(l.room, _left) + 1) d
-			WHERE l.room > 0
-		), wanted AS MATERIALIZED (
-			SELECT f.id, f.nth = 1 AND _left = _max OR _bytes <= 0 OR _sum + f.bytes <= _bytes AS fits FROM (
-				SELECT id, row_number() OVER w AS nth, sum(size) OVER w AS bytes
-				FROM candidates WHERE k <= room AND due <= _at WINDOW w AS (ORDER BY n, k ROWS UNBOUNDED PRECEDING)
-			) f WHERE f.nth <= _left
-		), leased AS (
-			-- Who holds a lane is alone in leasing and removing what is not leased.
-			UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true
-			WHERE d.id = ANY (ARRAY(SELECT id FROM wanted WHERE fits)) AND NOT d.leased RETURNING d.id, d.event_id, d.endpoint_id
-		), rest AS (
-			SELECT l.endpoint_id, l.off, l.room, l.not_before, l.since AS was, l.since_seq AS was_seq, count(t.id) AS taken,
-				coalesce((array_agg(c.due ORDER BY c.k) FILTER (WHERE t.id IS NULL AND c.k IS NOT NULL))[1], 'infinity') AS since,
-				coalesce((array_agg(c.seq ORDER BY c.k) FILTER (WHERE t.id IS NULL AND c.k IS NOT NULL))[1], 0) AS seq
-			FROM lanes l LEFT JOIN candidates c ON c.n = l.n LEFT JOIN leased t ON t.id = c.id
-			GROUP BY l.endpoint_id, l.off, l.room, l.not_before, l.since, l.since_seq
-		), moved AS (
-			UPDATE outhook_lanes m SET
-				since = CASE WHEN r.room = 0 THEN r.was ELSE r.since END,
-				since_seq = CASE WHEN r.room = 0 THEN r.was_seq ELSE r.seq END,
-				turn = CASE WHEN r.taken > 0 THEN clock_timestamp() ELSE m.turn END,
-				not_before = CASE WHEN r.taken > 0 AND r.not_before IS NOT NULL THEN _until ELSE r.not_before END,
-				wake = CASE
-					WHEN r.off THEN 'infinity'
-					WHEN r.room = 0 THEN r.not_before
-					WHEN r.taken > 0 AND r.not_before IS NOT NULL THEN _until
-					WHEN r.since > _at THEN r.since
-				END
-			FROM rest r
-			WHERE m.endpoint_id = r.endpoint_id AND m.endpoint_id = ANY (_lanes) AND (r.taken > 0 OR r.room = 0 OR r.since > _at)
-		)
-		SELECT array_agg(t.id ORDER BY c.n, c.k) AS ids, array_agg(t.event_id ORDER BY c.n, c.k) AS events, array_agg(t.endpoint_id ORDER BY c.n, c.k) AS owners,
-			sum(c.size) AS size, EXISTS (SELECT FROM wanted WHERE NOT fits) AS full
-		INTO _batch FROM leased t JOIN candidates c ON c.id = t.id;
-
-		IF _batch.ids IS NOT NULL THEN
-			_taken := _taken || _batch.ids;
-			_events := _events || _batch.events;
-			_owners := _owners || _batch.owners;
-			_left := _left - cardinality(_batch.ids);
-			_sum := _sum + _batch.size;
-		END IF;
+			-- Take the oldest and see when there will be more. What is read is what
+			-- may be taken, and one.
+			SELECT array_agg(d.id), array_agg(d.event_id), array_agg(d.due), array_agg(d.seq), array_agg(d.size), sum(d.size), count(*) AS found,
+				least(count(*) FILTER (WHERE d.due <= _at), _part, _left) AS taken
+			INTO _ids, _whose, _dues, _seqs, _sizes, _size, _found, _count FROM (
+				SELECT id, event_id, due, seq, size FROM outhook_pending
+				WHERE head AND endpoint_id = _lane.endpoint_id AND (due, seq) >= (_lane.since, _lane.since_seq) AND NOT leased
+				ORDER BY due, seq LIMIT least(_part, _left) + 1) d;
+			FOR _n IN REVERSE _found .. 1 LOOP
+				EXIT WHEN _n <= _count AND (_bytes <= 0 OR _sum + _size <= _bytes OR _n = 1 AND _taken = '{}');
+				_full := _full OR _n <= _count;
+				_count := least(_count, _n - 1);
+				_size := _size - _sizes[_n];
+			END LOOP;
+			IF _count > 0 THEN
+				_taken := _taken || _ids[1:_count];
+				_events := _events || _whose[1:_count];
+				_firsts := _firsts || true || array_fill(false, ARRAY[_count - 1]);
+				_left := _left - _count;
+				_sum := _sum + _size;
+			END IF;
+			_due := CASE WHEN _found > _count THEN _dues[_count + 1] ELSE 'infinity' END;
+			IF _count > 0 OR _due > _at THEN
+				UPDATE outhook_lanes SET since = _due, since_seq = CASE WHEN _found > _count THEN _seqs[_count + 1] ELSE 0 END,
+					turn = CASE WHEN _count > 0 THEN clock_timestamp() ELSE turn END,
+					not_before = CASE WHEN _count > 0 AND _lane.not_before IS NOT NULL THEN _until ELSE _lane.not_before END,
+					wake = CASE WHEN _count > 0 AND _lane.not_before IS NOT NULL THEN _until WHEN _due > _at THEN _due END
+				WHERE endpoint_id = _lane.endpoint_id;
+			END IF;
+			EXIT WHEN _full;
+		END LOOP;
 		-- The batch ends before what does not fit, whose turn comes first then.
-		EXIT WHEN _left = 0 OR _batch.full;
-		_skip := _skip || _lanes;
+		EXIT WHEN _served = 0 OR _left = 0 OR _full;
 	END LOOP;
 
 	IF _left < _max THEN
+		-- Who holds a lane is alone in leasing and removing what is not leased.
+		UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true WHERE d.id = ANY (_taken);
+		GET DIAGNOSTICS _count = ROW_COUNT;
+		IF _count < cardinality(_taken) THEN
+			RAISE EXCEPTION 'a delivery was removed meanwhile' USING ERRCODE = 'serialization_failure';
+		END IF;
 		INSERT INTO outhook_leases (until, ids) SELECT _until, _taken[k:k + 99] FROM generate_series(1, cardinality(_taken), 100) AS k;
 		RETURN QUERY
 		SELECT NULL::bigint, t.n, t.id, d.origin, d.attempts, d.last_status, d.last_error,
@@ -410,14 +406,14 @@ BEGIN
 			d.endpoint_id, d.tenant, e.tenant, e.all_tenants, e.patterns, e.ordered, e.failing_since, e.not_before,
 			e.created_at, e.updated_at, e.rev, e.config
 		FROM (
-			SELECT id, event_id, endpoint_id, n, row_number() OVER (PARTITION BY event_id) AS of_event, row_number() OVER (PARTITION BY endpoint_id) AS of_endpoint
-			FROM unnest(_taken, _events, _owners) WITH ORDINALITY AS t (id, event_id, endpoint_id, n)
+			SELECT t.*, row_number() OVER (PARTITION BY event_id) AS of_event
+			FROM unnest(_taken, _events, _firsts) WITH ORDINALITY AS t (id, event_id, first, n)
 		) t
 			CROSS JOIN LATERAL (SELECT * FROM outhook_pending WHERE id = t.id OFFSET 0) d
 			LEFT JOIN LATERAL (SELECT * FROM outhook_events WHERE t.of_event = 1 AND id = t.event_id OFFSET 0) v ON true
 			LEFT JOIN LATERAL (
 				SELECT e.*, l.failing_since, l.not_before FROM outhook_endpoints e, outhook_lanes l
-				WHERE t.of_endpoint = 1 AND e.id = t.endpoint_id AND l.endpoint_id = t.endpoint_id OFFSET 0) e ON true;
+				WHERE t.first AND e.id = d.endpoint_id AND l.endpoint_id = d.endpoint_id OFFSET 0) e ON true;
 		RETURN;
 	END IF;
 
