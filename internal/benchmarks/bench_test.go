@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 func TestEveryScenarioPrintsItsTable(t *testing.T) {
 	s := size{
 		rounds: 1, deliveries: 130, queued: 20, stuck: 20, backlog: 130, pending: [2]int{200, 400}, endpoints: 20,
-		mixed: 100, samples: 100, flood: 2000, flooding: 300 * time.Millisecond, wide: 20,
+		mixed: 100, samples: 100, flood: 2000, flooding: 300 * time.Millisecond, wide: 20, soaking: 20 * time.Millisecond,
 		publishing: 50 * time.Millisecond, idling: 50 * time.Millisecond, finished: 2000, waiting: 400, churn: time.Millisecond,
 		cpuProfile: t.TempDir() + "/cpu",
 	}
@@ -45,6 +45,7 @@ func TestEveryScenarioPrintsItsTable(t *testing.T) {
 		"\ngroup ", "SQLite: together / alone ",
 		"\nmix ", "memory: mixed / all healthy, p99 of ", "SQLite: mixed / all healthy, p99 of ",
 		"\nflood ", "memory: single events, p99 from Publish of 3 ", "SQLite: single events, p99 from Publish of 3 ",
+		"\nsoak ", "memory: live heap, last tenth / third ", "SQLite: goroutines, last tenth / third ",
 		"\nidle ", "SQLite: from Publish to the request",
 	}
 	if !strings.Contains(out.String(), "\nPostgreSQL is not installed") {

@@ -20,6 +20,7 @@
 //	mix        healthy endpoints beside slow, failing and hanging ones
 //	flood      single events beside a million of another tenant's
 //	wide       endpoints on 10,000 addresses
+//	soak       full load for a while: whether memory and goroutines stay flat
 //	size       PostgreSQL with 11 million deliveries, beside an empty one
 //
 // The last one takes a quarter of an hour and runs only when it is named. The
@@ -81,12 +82,13 @@ type size struct {
 	flood      int           // events in the flood scenario
 	flooding   time.Duration // for which single events are published beside them
 	wide       int           // endpoints in the wide scenario
-	stores     []string      // in the mix, flood and wide scenarios; none: all
+	soaking    time.Duration // in the soak scenario
+	stores     []string      // in the mix, flood, wide and soak scenarios; none: all
 	cpuProfile string
 }
 
 // fullSizes are the values of flags that -full sets, unless they are given.
-var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000"}
+var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000", "soaking": "10m"}
 
 // run measures what the arguments ask for, prints it, and reports whether every
 // bound was met.
@@ -104,9 +106,10 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags.IntVar(&s.flood, "flood", 100_000, "events in the flood scenario")
 	flags.DurationVar(&s.flooding, "flooding", 5*time.Second, "how long single events are published beside them")
 	flags.IntVar(&s.wide, "wide", 1000, "endpoints in the wide scenario")
+	flags.DurationVar(&s.soaking, "soaking", 30*time.Second, "how long the soak scenario lasts with each store")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable, mix and flood ones beside it")
 	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
-	stores := flags.String("stores", "", "comma-separated `names` of the stores in the mix, flood and wide scenarios: memory, SQLite, PostgreSQL")
+	stores := flags.String("stores", "", "comma-separated `names` of the stores in the mix, flood, wide and soak scenarios: memory, SQLite, PostgreSQL")
 	report := flags.String("o", "", "write the figures in Markdown to `file`; what it says of other scenarios stays")
 	full := flags.Bool("full", false, "set the sizes that the bounds are meant for")
 	if err := flags.Parse(args); err != nil {
@@ -118,8 +121,8 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 			return false, err
 		}
 	}
-	if min(s.rounds, s.deliveries, s.backlog, s.samples, s.flood, s.wide) < 1 {
-		return false, fmt.Errorf("-rounds, -deliveries, -backlog, -samples, -flood and -wide must be positive")
+	if min(s.rounds, s.deliveries, s.backlog, s.samples, s.flood, s.wide, int(s.soaking)) < 1 {
+		return false, fmt.Errorf("-rounds, -deliveries, -backlog, -samples, -flood, -wide and -soaking must be positive")
 	}
 	if *stores != "" {
 		s.stores = strings.Split(*stores, ",")

@@ -18,6 +18,7 @@ var scenarios = []scenario{
 	{"mix", mix},
 	{"flood", flood},
 	{"wide", wide},
+	{"soak", soak},
 	{"size", flat},
 }
 
@@ -70,6 +71,12 @@ and no attempt may have failed, as it would if ports or files ran out. A Dispatc
 with the default Concurrency (256). File descriptors (/proc/self/fd), heap and
 resident memory are those of the delivering process, looked at 50 times a second;
 the memory store's own data is among them.`,
+	"soak": `90 healthy endpoints of as many tenants are kept at full load for as long as the
+table says: there are always 1,000 to 2,000 events under way to them, published in
+batches; ten more get an event a second each, of which one never answers, four answer
+500, and five answer after 2 s. What is finished is purged after 2 s. The live heap is
+what the last cycle of the collector has found; resident memory is that of the
+process (/proc). All that was published must have arrived at the healthy endpoints.`,
 	"size": `Claiming and settling in a PostgreSQL database with as many finished and pending
 deliveries to 10,000 endpoints as the table says, of events with about 100 bytes of
 data, beside an empty one; and how long a claim takes there before and after a while
