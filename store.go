@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/outhook/webhook/internal/cursor"
 	"github.com/outhook/webhook/internal/fair"
 )
 
@@ -143,9 +142,16 @@ type Log interface {
 	// GetEvent returns the event, or [ErrNotFound].
 	GetEvent(ctx context.Context, id string) (EventRecord, error)
 	// ListDeliveries lists newest first: equal CreatedAt in the reverse order of
-	// insertion. In this and the other listings, Limit is 1 to 1,000, a cursor
-	// stays valid while items are added, and one that the store did not make is
-	// [ErrInvalid].
+	// insertion. In this and the other listings, Limit is 1 to 1,000.
+	//
+	// A cursor is the place of a page's last item in the order of the listing. The
+	// next page is what lies behind it: while items are added or change, and also
+	// under other fields of the filter. Where the item is gone, none is left out;
+	// those that were created together with it may come once more. A cursor tells
+	// no more than the item itself: no number that counts what belongs to others.
+	// An item outside Scope is one that is gone, so that nobody learns from a
+	// cursor that he makes up whether there is one. A cursor that the listing
+	// cannot have made is [ErrInvalid].
 	ListDeliveries(ctx context.Context, f DeliveryFilter) (Page[Delivery], error)
 	// ListAttempts returns the attempts of a delivery in the order of their
 	// settlement; none for one that does not exist.
@@ -551,7 +557,12 @@ func (s *MemoryStore) ListEndpoints(ctx context.Context, f EndpointFilter) (Page
 		return Page[EndpointRecord]{}, err
 	}
 	defer unlock()
-	after, err := parseArrival(f.Cursor, 0)
+	place, err := parsePlace(f.Cursor, endpointCursor, func(id string, created time.Time) (arrival uint64) {
+		if e := s.endpoints[id]; e != nil && f.Scope.Contains(e.record.Tenant) && e.record.CreatedAt.Equal(created) {
+			arrival = e.arrival
+		}
+		return arrival
+	})
 	if err != nil {
 		return Page[EndpointRecord]{}, err
 	}
@@ -564,15 +575,14 @@ func (s *MemoryStore) ListEndpoints(ctx context.Context, f EndpointFilter) (Page
 	slices.SortFunc(found, func(a, b *memoryEndpoint) int { return int(a.arrival) - int(b.arrival) })
 	page := Page[EndpointRecord]{Total: len(found)}
 	for _, e := range found {
-		if e.arrival <= after {
+		if !place.precedes(e.arrival, e.record.CreatedAt) {
 			continue
 		}
-		if len(page.Items) == pageLimit(f.Limit) {
-			page.Next = formatArrival(after)
+		if n := len(page.Items); n == pageLimit(f.Limit) {
+			page.Next = cursor.Format(endpointCursor, page.Items[n-1].CreatedAt, page.Items[n-1].ID)
 			break
 		}
 		page.Items = append(page.Items, e.record.clone())
-		after = e.arrival
 	}
 	return page, nil
 }
@@ -713,48 +723,47 @@ func (s *MemoryStore) ListDeliveries(ctx context.Context, f DeliveryFilter) (Pag
 		return Page[Delivery]{}, err
 	}
 	defer unlock()
-	before, err := parseArrival(f.Cursor, math.MaxUint64)
+	place, err := parsePlace(f.Cursor, deliveryCursor, func(id string, created time.Time) (arrival uint64) {
+		if d := s.deliveries[id]; d != nil && f.Scope.Contains(d.Tenant) && d.CreatedAt.Equal(created) {
+			arrival = d.arrival
+		}
+		return arrival
+	})
 	if err != nil {
 		return Page[Delivery]{}, err
 	}
 	var page Page[Delivery]
-	if f.EventID != "" {
-		return s.listEvent(f, before), nil
-	}
-	n, _ := slices.BinarySearchFunc(s.log, before, func(d *memoryDelivery, at uint64) int { return cmp.Compare(d.arrival, at) })
-	for n--; n >= 0; n-- {
-		d := s.log[n]
-		if d.purged || !f.Matches(&d.Delivery) {
+	for d := range s.newestFirst(f.EventID, place.arrival) {
+		if !place.follows(d.arrival, d.CreatedAt) || !f.Matches(&d.Delivery) {
 			continue
 		}
-		if len(page.Items) == pageLimit(f.Limit) {
-			page.Next = formatArrival(before)
+		if n := len(page.Items); n == pageLimit(f.Limit) {
+			page.Next = cursor.Format(deliveryCursor, page.Items[n-1].CreatedAt, page.Items[n-1].ID)
 			break
 		}
 		page.Items = append(page.Items, d.Delivery)
-		before = d.arrival
 	}
 	return page, nil
 }
 
-// listEvent is ListDeliveries of one event, whose list is newest first too.
-func (s *MemoryStore) listEvent(f DeliveryFilter, before uint64) (page Page[Delivery]) {
-	e := s.events[f.EventID]
-	if e == nil {
-		return page
-	}
-	for d := e.deliveries; d != nil; d = d.nextOfEvent {
-		if d.arrival >= before || !f.Matches(&d.Delivery) {
-			continue
+// newestFirst yields the deliveries of an event, or at least all that came before
+// an arrival, 0 for the end.
+func (s *MemoryStore) newestFirst(eventID string, before uint64) iter.Seq[*memoryDelivery] {
+	return func(yield func(*memoryDelivery) bool) {
+		if eventID != "" {
+			if e := s.events[eventID]; e != nil {
+				for d := e.deliveries; d != nil && yield(d); d = d.nextOfEvent {
+				}
+			}
+			return
 		}
-		if len(page.Items) == pageLimit(f.Limit) {
-			page.Next = formatArrival(before)
-			break
+		n := len(s.log)
+		if before > 0 {
+			n, _ = slices.BinarySearchFunc(s.log, before, func(d *memoryDelivery, at uint64) int { return cmp.Compare(d.arrival, at) })
 		}
-		page.Items = append(page.Items, d.Delivery)
-		before = d.arrival
+		for n--; n >= 0 && (s.log[n].purged || yield(s.log[n])); n-- {
+		}
 	}
-	return page
 }
 
 // ListAttempts implements [Log].
@@ -782,23 +791,27 @@ func (s *MemoryStore) ListEvents(ctx context.Context, f EventFilter) (Page[Event
 		return Page[EventRecord]{}, err
 	}
 	defer unlock()
-	after, err := parseArrival(f.Cursor, 0)
+	place, err := parsePlace(f.Cursor, eventCursor, func(id string, created time.Time) (arrival uint64) {
+		if e := s.events[id]; e != nil && f.Scope.Contains(e.record.Tenant) && e.record.CreatedAt.Equal(created) {
+			arrival = e.arrival
+		}
+		return arrival
+	})
 	if err != nil {
 		return Page[EventRecord]{}, err
 	}
 	var page Page[EventRecord]
-	n, _ := slices.BinarySearchFunc(s.eventLog, after+1, func(e *memoryEvent, at uint64) int { return cmp.Compare(e.arrival, at) })
+	n, _ := slices.BinarySearchFunc(s.eventLog, place.arrival+1, func(e *memoryEvent, at uint64) int { return cmp.Compare(e.arrival, at) })
 	for ; n < len(s.eventLog); n++ {
 		e := s.eventLog[n]
-		if e.purged || !f.Matches(e.record) {
+		if e.purged || !place.precedes(e.arrival, e.record.CreatedAt) || !f.Matches(e.record) {
 			continue
 		}
-		if len(page.Items) == pageLimit(f.Limit) {
-			page.Next = formatArrival(after)
+		if n := len(page.Items); n == pageLimit(f.Limit) {
+			page.Next = cursor.Format(eventCursor, page.Items[n-1].CreatedAt, page.Items[n-1].ID)
 			break
 		}
 		page.Items = append(page.Items, e.record.clone())
-		after = e.arrival
 	}
 	return page, nil
 }
@@ -1185,16 +1198,43 @@ func pageLimit(limit int) int {
 	return min(limit, maxLimit)
 }
 
-func formatArrival(n uint64) string { return strconv.FormatUint(n, 10) }
+// The kinds of cursors of a MemoryStore.
+const (
+	endpointCursor byte = 'e'
+	deliveryCursor byte = 'd'
+	eventCursor    byte = 'v'
+)
 
-// parseArrival reads a cursor of the MemoryStore.
-func parseArrival(cursor string, first uint64) (uint64, error) {
-	if cursor == "" {
-		return first, nil
+// memoryPlace is where a page of a MemoryStore begins: behind the item of that
+// arrival or, where that is gone or none of the caller's, at its time. What was
+// created at that time then comes again, rather than not at all.
+type memoryPlace struct {
+	arrival uint64    // 0: of none
+	created time.Time // zero: of none
+}
+
+// precedes reports whether an item comes after the place, the oldest first.
+func (p memoryPlace) precedes(arrival uint64, created time.Time) bool {
+	return arrival > p.arrival && !created.Before(p.created)
+}
+
+// follows is precedes, the newest first.
+func (p memoryPlace) follows(arrival uint64, created time.Time) bool {
+	return (p.arrival == 0 || arrival < p.arrival) && (p.created.IsZero() || !created.After(p.created))
+}
+
+// parsePlace reads a cursor. find returns the arrival of what it names, 0 if the
+// caller has no such item: a stranger's is as one that never was.
+func parsePlace(text string, kind byte, find func(id string, created time.Time) (arrival uint64)) (memoryPlace, error) {
+	if text == "" {
+		return memoryPlace{}, nil
 	}
-	n, err := strconv.ParseUint(cursor, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%w: cursor %.64q was not made by this listing", ErrInvalid, cursor)
+	created, id, ok := cursor.Parse(kind, text)
+	if !ok {
+		return memoryPlace{}, fmt.Errorf("%w: cursor %.64q was not made by this listing", ErrInvalid, text)
 	}
-	return n, nil
+	if arrival := find(id, created); arrival > 0 {
+		return memoryPlace{arrival: arrival}, nil
+	}
+	return memoryPlace{created: created}, nil
 }

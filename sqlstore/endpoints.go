@@ -262,7 +262,7 @@ func (s *Store) ListEndpoints(ctx context.Context, f webhook.EndpointFilter) (pa
 		if _, err := s.one(ctx, q, "SELECT count(*)"+endpointTables+w.String(), w.args, &page.Total); err != nil {
 			return err
 		}
-		if err := w.after(s.dialect, f.Cursor, "(e.created_at, e.seq) >", "SELECT seq FROM outhook_endpoints WHERE id = $", false); err != nil {
+		if err := w.place(s.dialect, endpointListing, f.Cursor, f.Scope); err != nil {
 			return err
 		}
 		query := "SELECT " + endpointColumns + endpointTables + w.String() + " ORDER BY e.created_at, e.seq LIMIT " + strconv.Itoa(limit(f.Limit)+1)
@@ -271,7 +271,7 @@ func (s *Store) ListEndpoints(ctx context.Context, f webhook.EndpointFilter) (pa
 			if err := scanEndpoint(rows, &r); err != nil {
 				return err
 			}
-			add(&page, f.Limit, r, func(r *webhook.EndpointRecord) (time.Time, string) { return r.CreatedAt, r.ID })
+			add(&page, endpointListing, f.Limit, r, func(r *webhook.EndpointRecord) (time.Time, string) { return r.CreatedAt, r.ID })
 			return nil
 		})
 	})
@@ -312,16 +312,23 @@ func (w *where) arg(arg any) string {
 	return "$" + strconv.Itoa(len(w.args))
 }
 
-// scope selects the tenants by range.
+// scope selects the tenants.
 func (w *where) scope(column string, scope webhook.Scope) {
+	if !scope.All {
+		w.conditions = append(w.conditions, w.within(column, scope))
+	}
+}
+
+// within returns the condition, by range, that a tenant is in the scope.
+func (w *where) within(column string, scope webhook.Scope) string {
 	switch {
 	case scope.All:
+		return "true"
 	case scope.Tenant == "" || !isStorable(scope.Tenant):
-		w.add(column+" = $", storable(scope.Tenant))
-	default:
-		w.conditions = append(w.conditions, fmt.Sprintf("(%[1]s = %[2]s OR %[1]s >= %[3]s AND %[1]s < %[4]s)",
-			column, w.arg(scope.Tenant), w.arg(scope.Tenant+"/"), w.arg(scope.Tenant+"0"))) // "0" follows "/"
+		return column + " = " + w.arg(storable(scope.Tenant))
 	}
+	return fmt.Sprintf("(%[1]s = %[2]s OR %[1]s >= %[3]s AND %[1]s < %[4]s)",
+		column, w.arg(scope.Tenant), w.arg(scope.Tenant+"/"), w.arg(scope.Tenant+"0")) // "0" follows "/"
 }
 
 // period selects what was created from from until before to.

@@ -1,9 +1,7 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/cursor"
 )
 
 const (
@@ -122,8 +121,7 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 	}
 	w.period(s.dialect, f.From, f.To)
 	err = s.read(ctx, func(q Querier) error {
-		if err := w.after(s.dialect, f.Cursor, "(created_at, seq) <",
-			"SELECT seq FROM outhook_pending WHERE id = $::uuid UNION ALL SELECT seq FROM outhook_finished WHERE id = $::uuid", true); err != nil {
+		if err := w.place(s.dialect, deliveryListing, f.Cursor, f.Scope); err != nil {
 			return err
 		}
 		query := w.deliveries(f.States, limit(f.Limit)+1)
@@ -135,7 +133,7 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 			if err := scanDelivery(rows, &d); err != nil {
 				return err
 			}
-			add(&page, f.Limit, d, func(d *webhook.Delivery) (time.Time, string) { return d.CreatedAt, d.ID })
+			add(&page, deliveryListing, f.Limit, d, func(d *webhook.Delivery) (time.Time, string) { return d.CreatedAt, d.ID })
 			return nil
 		})
 	})
@@ -205,7 +203,7 @@ func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (page web
 	}
 	w.period(s.dialect, f.From, f.To)
 	err = s.read(ctx, func(q Querier) error {
-		if err := w.after(s.dialect, f.Cursor, "(created_at, seq) >", "SELECT seq FROM outhook_events WHERE id = $", false); err != nil {
+		if err := w.place(s.dialect, eventListing, f.Cursor, f.Scope); err != nil {
 			return err
 		}
 		if !isStorable(f.Type) {
@@ -217,7 +215,7 @@ func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (page web
 			if err := scanEvent(rows, &e); err != nil {
 				return err
 			}
-			add(&page, f.Limit, e, func(e *webhook.EventRecord) (time.Time, string) { return e.CreatedAt, e.ID })
+			add(&page, eventListing, f.Limit, e, func(e *webhook.EventRecord) (time.Time, string) { return e.CreatedAt, e.ID })
 			return nil
 		})
 	})
@@ -235,32 +233,58 @@ func limit(asked int) int {
 	return min(asked, maxLimit)
 }
 
+// listing is what the listings differ in.
+type listing struct {
+	kind        byte // of its cursors
+	newestFirst bool
+	alias       string   // of its table
+	tables      []string // in which an item may be
+	uuid        bool     // its IDs are
+}
+
+var (
+	endpointListing = &listing{kind: 'e', alias: "e.", tables: []string{"outhook_endpoints"}}
+	deliveryListing = &listing{kind: 'd', newestFirst: true, tables: []string{"outhook_pending", "outhook_finished"}, uuid: true}
+	eventListing    = &listing{kind: 'v', tables: []string{"outhook_events"}}
+)
+
 // add adds an item to a page, of which one more than there is room for is read,
 // to know whether there is a next page.
-func add[T any](page *webhook.Page[T], asked int, item T, position func(*T) (time.Time, string)) {
+func add[T any](page *webhook.Page[T], l *listing, asked int, item T, position func(*T) (time.Time, string)) {
 	if len(page.Items) < limit(asked) {
 		page.Items = append(page.Items, item)
 		return
 	}
-	last, id := position(&page.Items[len(page.Items)-1])
-	page.Next = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", last.UnixMicro(), id))
+	created, id := position(&page.Items[len(page.Items)-1])
+	page.Next = cursor.Format(l.kind, created, id)
 }
 
-// after continues behind the item that the cursor names. The number that
-// breaks ties is looked up rather than told, since it counts what belongs to
-// others.
-func (w *where) after(d dialect, cursor, comparison, seq string, uuid bool) error {
-	if cursor == "" {
+// place continues behind the item that the cursor names. The number that breaks
+// ties is looked up rather than told, since it counts what belongs to others,
+// and looked up within the scope alone, since a caller may make up a cursor to
+// learn whether an ID exists. Without it, all that was created at that time is
+// listed, some of it once more.
+func (w *where) place(d dialect, l *listing, text string, scope webhook.Scope) error {
+	if text == "" {
 		return nil
 	}
-	decoded, err := base64.RawURLEncoding.DecodeString(cursor)
-	at, id, ok := strings.Cut(string(decoded), " ")
-	created, number := strconv.ParseInt(at, 10, 64)
-	if err := cmp.Or(err, number); err != nil || !ok || !isStorable(id) || uuid && !isUUID(id) {
-		return fmt.Errorf("%w: cursor %.64q was not made by this listing", webhook.ErrInvalid, cursor)
+	created, id, ok := cursor.Parse(l.kind, text)
+	if !ok || !isStorable(id) || l.uuid && !isUUID(id) {
+		return fmt.Errorf("%w: cursor %.64q was not made by this listing", webhook.ErrInvalid, text)
 	}
-	stamp := w.arg(d.stamp(time.UnixMicro(created).UTC()))
-	seq = strings.ReplaceAll(seq, "$", w.arg(id))
-	w.conditions = append(w.conditions, fmt.Sprintf("%s (%s::timestamptz, coalesce((%s), 0))", comparison, stamp, seq))
+	at, item, within := w.arg(d.stamp(created))+"::timestamptz", w.arg(id), w.within("tenant", scope)
+	if l.uuid {
+		item += "::uuid"
+	}
+	var seqs []string
+	for _, table := range l.tables {
+		seqs = append(seqs, "SELECT seq FROM "+table+" WHERE id = "+item+" AND created_at = "+at+" AND "+within)
+	}
+	comparison, none := ">", "0"
+	if l.newestFirst {
+		comparison, none = "<", "9223372036854775807"
+	}
+	w.conditions = append(w.conditions, fmt.Sprintf("(%[1]screated_at, %[1]sseq) %[2]s (%[3]s, coalesce((%[4]s), %[5]s))",
+		l.alias, comparison, at, strings.Join(seqs, " UNION ALL "), none))
 	return nil
 }

@@ -118,6 +118,12 @@ const (
 	cursorIsOffset    fault = "a cursor is an offset"
 	cursorIsTime      fault = "a cursor is a time"
 	cursorSkips       fault = "a cursor skips an item"
+	cursorCounts      fault = "a cursor holds the number of its item"
+	cursorUnscoped    fault = "a cursor may name an item outside the scope"
+	cursorWidens      fault = "a cursor of another scope widens the scope"
+	cursorOfFilter    fault = "a cursor is a place among what its filter selects"
+	cursorLoses       fault = "behind an item that is gone, those created with it are left out"
+	finishedMove      fault = "deliveries are listed with the finished ones last"
 	eventsNewestFirst fault = "events are listed newest first"
 	testsListed       fault = "events of test sends are listed"
 	contextIgnored    fault = "the context is ignored"
@@ -240,6 +246,12 @@ func faults() map[fault][]string {
 		cursorIsOffset:    {"delivery-pages"},
 		cursorIsTime:      {"delivery-pages-even", "fan-out-large"},
 		cursorSkips:       {"endpoint-pages", "delivery-pages", "event-pages"},
+		cursorCounts:      {"cursor-blind"},
+		cursorUnscoped:    {"cursor-scope", "cursor-scope-purged"},
+		cursorWidens:      {"cursor-scope", "cursor-scope-purged"},
+		cursorOfFilter:    {"cursor-filter"},
+		cursorLoses:       {"cursor-gone", "cursor-purged"},
+		finishedMove:      {"cursor-settled"},
 		eventsNewestFirst: {"event-pages", "event-filter"},
 		testsListed:       {"test-events"},
 		contextIgnored:    {"context"},

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -206,39 +207,73 @@ func (s *reference) scope(scope webhook.Scope, tenant string) bool {
 
 // entry is what pageOf needs to know of an item.
 type entry struct {
-	number  int // ascends with creation
-	created time.Time
+	id, tenant string
+	number     int // ascends with creation
+	created    time.Time
+	selected   bool // by the filter, the scope included
 }
 
-// pageOf cuts a page out of the items, which are in the order of the listing.
-func pageOf[T any](s *reference, items []T, of func(T) entry, cursor string, limit int) (p webhook.Page[T], err error) {
-	after, skip := 0, 0
-	if cursor != "" {
-		n, err := fmt.Sscanf(cursor, "after-%d-%d", &after, &skip)
+// query is what pageOf needs to know of a listing.
+type query struct {
+	scope       webhook.Scope
+	newestFirst bool
+	cursor      string
+	limit       int
+}
+
+// pageOf cuts a page out of all items, which are in the order of the listing.
+func pageOf[T any](s *reference, all []T, of func(T) entry, q query) (p webhook.Page[T], err error) {
+	selected := func(items []T) []T {
+		return slices.DeleteFunc(slices.Clone(items), func(i T) bool { return !of(i).selected })
+	}
+	items, skip := selected(all), 0
+	if q.cursor != "" {
+		var nano int64
+		var id string
+		n, err := fmt.Sscanf(q.cursor, "after %d %d %q", &nano, &skip, &id)
+		created := time.Unix(0, nano)
+		at := slices.IndexFunc(all, func(i T) bool {
+			return of(i).id == id && (q.scope.Contains(of(i).tenant) || s.fault == cursorUnscoped || s.fault == cursorWidens) && of(i).created.Equal(created)
+		})
 		switch {
-		case (err != nil || n != 2) && s.fault != cursorUnchecked:
-			return p, fmt.Errorf("cursor %q: %w", cursor, webhook.ErrInvalid)
+		case err != nil || n != 3:
+			if s.fault != cursorUnchecked {
+				return p, fmt.Errorf("cursor %q: %w", q.cursor, webhook.ErrInvalid)
+			}
 		case s.fault == cursorIsOffset:
 			items = items[min(skip, len(items)):]
+		case s.fault == cursorOfFilter:
+			items = items[slices.IndexFunc(items, func(i T) bool { return of(i).id == id })+1:]
+		case s.fault == cursorWidens && at >= 0 && !q.scope.Contains(of(all[at]).tenant):
+			items = slices.Clone(all[at+1:])
 		default:
-			at := slices.IndexFunc(items, func(i T) bool { return of(i).number == after })
-			if s.fault == cursorIsTime {
-				created := of(items[at]).created
-				for at+1 < len(items) && of(items[at+1]).created.Equal(created) {
+			if at < 0 { // gone: those of its time come again
+				for at+1 < len(all) && (!q.newestFirst && of(all[at+1]).created.Before(created) || q.newestFirst && of(all[at+1]).created.After(created)) {
 					at++
 				}
 			}
-			if items = items[at+1:]; s.fault == cursorSkips && len(items) > 0 {
+			for at+1 < len(all) && of(all[at+1]).created.Equal(created) && (s.fault == cursorIsTime || s.fault == cursorLoses && (at < 0 || of(all[at]).id != id)) {
+				at++
+			}
+			if items = selected(all[at+1:]); s.fault == cursorSkips && len(items) > 0 {
 				items = items[1:]
 			}
 		}
 	}
-	if limit = min(cmp.Or(limit, 100), 1000); s.fault == limitIgnored {
+	limit := min(cmp.Or(q.limit, 100), 1000)
+	if s.fault == limitIgnored {
 		limit = 1 << 30
 	}
 	if p.Items = slices.Clone(items); len(items) > limit {
 		p.Items = p.Items[:limit]
-		p.Next = fmt.Sprintf("after-%d-%d", of(items[limit-1]).number, skip+limit)
+		last := of(items[limit-1])
+		switch s.fault {
+		case cursorIsOffset:
+			skip += limit
+		case cursorCounts:
+			skip = last.number
+		}
+		p.Next = fmt.Sprintf("after %d %d %q", last.created.UnixNano(), skip, last.id)
 	}
 	return p, nil
 }
@@ -249,19 +284,26 @@ func (s *reference) ListEndpoints(ctx context.Context, f webhook.EndpointFilter)
 		return p, err
 	}
 	defer unlock()
-	var found []webhook.EndpointRecord
-	for _, r := range s.endpoints {
-		if s.scope(f.Scope, r.Tenant) && (f.Disabled == nil || *f.Disabled == r.Disabled) {
-			found = append(found, s.copyEndpoint(r))
+	selected := func(r *webhook.EndpointRecord) bool {
+		return s.scope(f.Scope, r.Tenant) && (f.Disabled == nil || *f.Disabled == r.Disabled)
+	}
+	all := slices.Clone(s.endpoints)
+	if s.fault == endpointsByID {
+		slices.SortFunc(all, func(a, b *webhook.EndpointRecord) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	found, err := pageOf(s, all, func(r *webhook.EndpointRecord) entry {
+		return entry{r.ID, r.Tenant, slices.Index(s.endpoints, r), r.CreatedAt, selected(r)}
+	}, query{scope: f.Scope, cursor: f.Cursor, limit: f.Limit})
+	for _, r := range found.Items {
+		p.Items = append(p.Items, s.copyEndpoint(r))
+	}
+	p.Next = found.Next
+	for _, r := range all {
+		if selected(r) {
+			p.Total++
 		}
 	}
-	if s.fault == endpointsByID {
-		slices.SortFunc(found, func(a, b webhook.EndpointRecord) int { return cmp.Compare(a.ID, b.ID) })
-	}
-	p, err = pageOf(s, found, func(r webhook.EndpointRecord) entry {
-		return entry{slices.IndexFunc(s.endpoints, func(e *webhook.EndpointRecord) bool { return e.ID == r.ID }), r.CreatedAt}
-	}, f.Cursor, f.Limit)
-	if p.Total = len(found); s.fault == totalOfPage {
+	if s.fault == totalOfPage {
 		p.Total = len(p.Items)
 	}
 	return p, err
@@ -332,15 +374,21 @@ func (s *reference) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter
 		return p, err
 	}
 	defer unlock()
-	var found []*row
-	for _, d := range slices.Backward(s.deliveries) {
-		if s.scope(f.Scope, d.Tenant) && cmp.Or(f.EndpointID, d.EndpointID) == d.EndpointID && cmp.Or(f.EventID, d.EventID) == d.EventID &&
+	selected := func(d *row) bool {
+		return s.scope(f.Scope, d.Tenant) && cmp.Or(f.EndpointID, d.EndpointID) == d.EndpointID && cmp.Or(f.EventID, d.EventID) == d.EventID &&
 			cmp.Or(f.EventType, d.EventType) == d.EventType && s.between(d.CreatedAt, f.From, f.To) &&
-			(len(f.States) == 0 || slices.Contains(f.States, d.State) || s.fault == statesIgnored) {
-			found = append(found, d)
-		}
+			(len(f.States) == 0 || slices.Contains(f.States, d.State) || s.fault == statesIgnored)
 	}
-	rows, err := pageOf(s, found, func(d *row) entry { return entry{d.number, d.CreatedAt} }, f.Cursor, f.Limit)
+	all := slices.Clone(s.deliveries)
+	slices.Reverse(all)
+	if s.fault == finishedMove {
+		slices.SortStableFunc(all, func(a, b *row) int {
+			return cmp.Compare(strconv.FormatBool(a.State.Finished()), strconv.FormatBool(b.State.Finished()))
+		})
+	}
+	rows, err := pageOf(s, all, func(d *row) entry {
+		return entry{d.ID, d.Tenant, d.number, d.CreatedAt, selected(d)}
+	}, query{scope: f.Scope, newestFirst: true, cursor: f.Cursor, limit: f.Limit})
 	p.Next = rows.Next
 	for _, d := range rows.Items {
 		p.Items = append(p.Items, d.Delivery)
@@ -374,18 +422,19 @@ func (s *reference) ListEvents(ctx context.Context, f webhook.EventFilter) (p we
 		return p, err
 	}
 	defer unlock()
-	var found []webhook.EventRecord
-	for _, e := range s.events {
-		if (!e.Test || s.fault == testsListed) && s.scope(f.Scope, e.Tenant) && cmp.Or(f.Type, e.Type) == e.Type && s.between(e.CreatedAt, f.From, f.To) {
-			found = append(found, s.copyEvent(e))
-		}
-	}
+	all := slices.Clone(s.events)
 	if s.fault == eventsNewestFirst {
-		slices.Reverse(found)
+		slices.Reverse(all)
 	}
-	return pageOf(s, found, func(e webhook.EventRecord) entry {
-		return entry{slices.IndexFunc(s.events, func(o *webhook.EventRecord) bool { return o.ID == e.ID }), e.CreatedAt}
-	}, f.Cursor, f.Limit)
+	found, err := pageOf(s, all, func(e *webhook.EventRecord) entry {
+		selected := (!e.Test || s.fault == testsListed) && s.scope(f.Scope, e.Tenant) && cmp.Or(f.Type, e.Type) == e.Type && s.between(e.CreatedAt, f.From, f.To)
+		return entry{e.ID, e.Tenant, slices.Index(s.events, e), e.CreatedAt, selected}
+	}, query{scope: f.Scope, cursor: f.Cursor, limit: f.Limit})
+	p.Next = found.Next
+	for _, e := range found.Items {
+		p.Items = append(p.Items, s.copyEvent(e))
+	}
+	return p, err
 }
 
 func (s *reference) Attend(_ context.Context, dispatcher string, ttl time.Duration) (n int, err error) {

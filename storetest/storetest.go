@@ -67,7 +67,7 @@ type check struct {
 func checks() []check {
 	return slices.Concat(
 		endpointChecks(), fanOutChecks(), enqueueChecks(), claimChecks(), turnChecks(), orderedChecks(),
-		settleChecks(), healthChecks(), attemptChecks(), logChecks(), storeChecks(), purgeChecks(), presenceChecks(),
+		settleChecks(), healthChecks(), attemptChecks(), logChecks(), cursorChecks(), storeChecks(), purgeChecks(), presenceChecks(),
 	)
 }
 

@@ -151,13 +151,20 @@ func (t *trial) publish(tenant string, ids ...string) {
 // publishMany enqueues n events of the tenant in one call and returns their IDs.
 func (t *trial) publishMany(tenant, prefix string, n int) []string {
 	t.Helper()
+	ids := t.publishManyNow(tenant, prefix, n)
+	t.tick()
+	return ids
+}
+
+// publishManyNow is publishMany for what is published together with more.
+func (t *trial) publishManyNow(tenant, prefix string, n int) []string {
+	t.Helper()
 	ids, ps := make([]string, n), make([]webhook.Publication, n)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("%s%04d", prefix, i)
 		ps[i] = publication(ids[i], tenant)
 	}
 	t.enqueue(ps...)
-	t.tick()
 	return ids
 }
 

@@ -147,13 +147,13 @@ func (s *Store) GetEndpoint(ctx context.Context, id string) (e webhook.EndpointR
 // Total.
 func (s *Store) ListEndpoints(ctx context.Context, f webhook.EndpointFilter) (p webhook.Page[webhook.EndpointRecord], err error) {
 	err = s.view(ctx, func(t *txn) {
-		load := func(id string) (webhook.EndpointRecord, bool) {
+		load := func(id string) (webhook.EndpointRecord, string, bool) {
 			e := must[endpoint](t, endpoints, id)
-			return e.EndpointRecord, f.Matches(&e.EndpointRecord)
+			return e.EndpointRecord, e.Tenant, f.Matches(&e.EndpointRecord)
 		}
-		p = page(t, span{index: registered, cursor: f.Cursor, limit: f.Limit}, load)
+		p = page(t, span{index: registered, scope: f.Scope, cursor: f.Cursor, limit: f.Limit}, load)
 		for _, id := range t.ids(registered, nil) {
-			if _, ok := load(id); ok {
+			if _, _, ok := load(id); ok {
 				p.Total++
 			}
 		}
@@ -446,10 +446,10 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 		prefix = key("event", f.EventID)
 	}
 	err = s.view(ctx, func(t *txn) {
-		r := span{index: deliveryLog, prefix: prefix, from: f.From, to: f.To, newestFirst: true, cursor: f.Cursor, limit: f.Limit}
-		p = page(t, r, func(id string) (webhook.Delivery, bool) {
+		r := span{index: deliveryLog, prefix: prefix, all: key("all"), scope: f.Scope, from: f.From, to: f.To, newestFirst: true, cursor: f.Cursor, limit: f.Limit}
+		p = page(t, r, func(id string) (webhook.Delivery, string, bool) {
 			d := must[delivery](t, deliveries, id).Delivery
-			return d, f.Matches(&d)
+			return d, d.Tenant, f.Matches(&d)
 		})
 	})
 	return p, err
@@ -468,10 +468,10 @@ func (s *Store) ListAttempts(ctx context.Context, deliveryID string) (as []webho
 // ListEvents implements webhook.Log.
 func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (p webhook.Page[webhook.EventRecord], err error) {
 	err = s.view(ctx, func(t *txn) {
-		r := span{index: eventLog, from: f.From, to: f.To, cursor: f.Cursor, limit: f.Limit}
-		p = page(t, r, func(id string) (webhook.EventRecord, bool) {
+		r := span{index: eventLog, scope: f.Scope, from: f.From, to: f.To, cursor: f.Cursor, limit: f.Limit}
+		p = page(t, r, func(id string) (webhook.EventRecord, string, bool) {
 			e := must[webhook.EventRecord](t, events, id)
-			return e, f.Matches(&e)
+			return e, e.Tenant, f.Matches(&e)
 		})
 	})
 	return p, err
@@ -667,27 +667,31 @@ func rotate[T any](s []T, later func(T) bool) {
 type span struct {
 	index       string
 	prefix      []byte
+	all         []byte // the prefix under which the index has every item
+	scope       webhook.Scope
 	from, to    time.Time
 	newestFirst bool
-	cursor      string // the last item's stamp, in hexadecimal
+	cursor      string // the last item's time and ID, see cursor
 	limit       int
 }
 
-// page returns the next items of a span that load accepts.
-func page[T any](t *txn, s span, load func(id string) (T, bool)) (p webhook.Page[T]) {
-	cursor, err := hex.DecodeString(s.cursor)
-	if err != nil || len(cursor) != 0 && len(cursor) != len(stamp(s.from, 0)) {
-		t.fail(fmt.Errorf("cursor %q: %w", s.cursor, webhook.ErrInvalid))
-		return p
-	}
+// page returns the next items of a span that load accepts. load also returns
+// whose an item is.
+func page[T any](t *txn, s span, load func(id string) (item T, tenant string, ok bool)) (p webhook.Page[T]) {
 	lo, hi := stamp(s.from, 0), stamp(s.to, 0) // from lo to before hi
 	if s.to.IsZero() {
 		hi = bytes.Repeat([]byte{0xff}, len(hi))
 	}
-	if len(cursor) > 0 && s.newestFirst {
-		hi = slices.MinFunc([][]byte{hi, cursor}, bytes.Compare)
-	} else if len(cursor) > 0 {
-		lo = slices.MaxFunc([][]byte{lo, append(cursor, 0)}, bytes.Compare)
+	if s.cursor != "" {
+		place := t.place(s, func(id string) bool {
+			_, tenant, _ := load(id)
+			return s.scope.Contains(tenant)
+		})
+		if s.newestFirst {
+			hi = slices.MinFunc([][]byte{hi, place}, bytes.Compare)
+		} else {
+			lo = slices.MaxFunc([][]byte{lo, place}, bytes.Compare)
+		}
 	}
 	lo, hi = slices.Concat(s.prefix, lo), slices.Concat(s.prefix, hi)
 
@@ -703,16 +707,45 @@ func page[T any](t *txn, s span, load func(id string) (T, bool)) (p webhook.Page
 		}
 	}
 	limit := min(cmp.Or(s.limit, 100), 1000)
-	var last []byte
-	for ; k != nil && bytes.Compare(k, lo) >= 0 && bytes.Compare(k, hi) < 0; k, v = step() {
-		item, ok := load(string(v))
+	var last, lastID []byte
+	for ; t.err == nil && k != nil && bytes.Compare(k, lo) >= 0 && bytes.Compare(k, hi) < 0; k, v = step() {
+		item, _, ok := load(string(v))
 		if ok && len(p.Items) == limit {
-			p.Next = hex.EncodeToString(last[len(s.prefix):])
+			p.Next = cursor(last[len(s.prefix):], lastID)
 			break
 		}
 		if ok {
-			p.Items, last = append(p.Items, item), k
+			p.Items, last, lastID = append(p.Items, item), k, v
 		}
 	}
 	return p
+}
+
+// cursor is an item's time and ID, in hexadecimal. The sequence number would tell
+// how much there is of others.
+func cursor(stamp, id []byte) string { return hex.EncodeToString(slices.Concat(stamp[:8], id)) }
+
+// place returns the stamp that the next page ends before or, where the oldest
+// come first, begins with. Where the item that the cursor names is gone, or not
+// the caller's, that is the end or the beginning of its microsecond.
+func (t *txn) place(s span, mine func(id string) bool) []byte {
+	c, err := hex.DecodeString(s.cursor)
+	if err != nil || len(c) <= 8 || s.cursor != hex.EncodeToString(c) {
+		t.fail(fmt.Errorf("cursor %.64q: %w", s.cursor, webhook.ErrInvalid))
+		return nil
+	}
+	at, id := c[:8], string(c[8:])
+	for k, v := range t.within(s.index, slices.Concat(s.all, at)) {
+		if seq := k[len(s.all)+8:]; string(v) == id && mine(id) {
+			place := slices.Concat(at, seq)
+			if !s.newestFirst {
+				place = append(place, 0)
+			}
+			return place
+		}
+	}
+	if s.newestFirst {
+		return slices.Concat(at, bytes.Repeat([]byte{0xff}, 8))
+	}
+	return at
 }

@@ -1,0 +1,164 @@
+package integration
+
+import (
+	"context"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outhook/webhook"
+)
+
+// A page costs what it shows, in a log of 100,000 deliveries and events as well,
+// and so does the next one: the item that a cursor names is looked up, and the
+// index entered behind it.
+func TestAPageIsReadFromItsIndexHoweverLongTheLog(t *testing.T) {
+	b := postgreSQL()[0]
+	dsn := b.database(t)
+	a := b.newApp(t, dsn)
+	// Every other row is the large tenant's, 1 in 1,000 is each of the others', and
+	// ten share each time.
+	for _, statement := range []string{
+		`CREATE TEMP VIEW log AS SELECT n, CASE WHEN n % 2 = 0 THEN 'large' ELSE 'small-' || n / 2 % 500 END AS tenant,
+			timestamptz '2026-01-01 00:00:00Z' + n / 10 * interval '1 second' AS at FROM generate_series(1, 100000) n`,
+		`INSERT INTO outhook_events (id, type, tenant, ordering_key, time, created_at, test, data, sum)
+			SELECT 'event-' || n, 'document.signed', tenant, '', at, at, false, '', '' FROM log ORDER BY n`,
+		`INSERT INTO outhook_finished (id, seq, event_id, event_type, event_tenant, endpoint_id, tenant, state, origin, attempts, last_status, last_error, created_at, updated_at)
+			SELECT gen_random_uuid(), nextval('outhook_seq'), 'event-' || n, 'document.signed', tenant, tenant || '-' || n / 2 % 5, tenant,
+				CASE WHEN n / 10 % 10 = 0 THEN 'exhausted' ELSE 'delivered' END, 'publish', 1, 200, '', at, at FROM log ORDER BY n`,
+		`INSERT INTO outhook_endpoints (id, tenant, all_tenants, patterns, ordered, disabled, disabled_reason, created_at, updated_at, rev, config)
+			SELECT 'endpoint-' || n, tenant, false, '["*"]', false, false, '', at, at, 1, '{"url":"https://example.com/"}' FROM log ORDER BY n`,
+		`INSERT INTO outhook_lanes (endpoint_id, tenant, wake, since) SELECT id, tenant, 'infinity', 'infinity' FROM outhook_endpoints`,
+	} {
+		if _, err := a.db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	for _, table := range []string{"events", "finished", "endpoints", "lanes", "pending"} {
+		if _, err := a.db.ExecContext(t.Context(), "VACUUM ANALYZE outhook_"+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := explain(t, dsn)
+	views := map[string]*webhook.View{"all": a.View, "large": a.Tenant("large"), "small": a.Tenant("small-7")}
+	for _, looker := range []string{"all", "large", "small"} {
+		v, tenant := views[looker], map[string]string{"all": "large", "large": "large", "small": "small-7"}[looker]
+		ctx := a.store.WithQuerier(t.Context(), pgxQuerier{x.tx})
+		listings := map[string]func(cursor string, limit int) (string, error){
+			"deliveries": func(cursor string, limit int) (string, error) {
+				p, err := v.Deliveries(ctx, webhook.DeliveryFilter{Limit: limit, Cursor: cursor})
+				return p.Next, err
+			},
+			"deliveries of an endpoint": func(cursor string, limit int) (string, error) {
+				p, err := v.Deliveries(ctx, webhook.DeliveryFilter{Limit: limit, Cursor: cursor, EndpointID: tenant + "-2"})
+				return p.Next, err
+			},
+			"failures of an endpoint": func(cursor string, limit int) (string, error) {
+				p, err := v.Deliveries(ctx, webhook.DeliveryFilter{Limit: limit, Cursor: cursor, EndpointID: tenant + "-2", States: []webhook.State{webhook.StateExhausted}})
+				return p.Next, err
+			},
+			"deliveries of a stranger's endpoint": func(cursor string, limit int) (string, error) {
+				p, err := v.Deliveries(ctx, webhook.DeliveryFilter{Limit: limit, Cursor: cursor, EndpointID: "large-2"})
+				return p.Next, err
+			},
+			"events": func(cursor string, limit int) (string, error) {
+				scope := webhook.Scope{Tenant: tenant, All: looker == "all"}
+				p, err := a.store.ListEvents(ctx, webhook.EventFilter{Scope: scope, Limit: limit, Cursor: cursor})
+				return p.Next, err
+			},
+			"endpoints": func(cursor string, limit int) (string, error) {
+				p, err := v.Endpoints(ctx, webhook.EndpointFilter{Limit: limit, Cursor: cursor})
+				return p.Next, err
+			},
+		}
+		if looker != "small" {
+			delete(listings, "endpoints") // their Total counts them
+		}
+		for name, list := range listings {
+			read := func(cursor string, limit int) (next string, plans []string) {
+				t.Helper()
+				plans = x.plans(func() {
+					var err error
+					if next, err = list(cursor, limit); err != nil {
+						t.Fatal(err)
+					}
+				})
+				if len(plans) == 0 {
+					t.Fatal("the plans are not known")
+				}
+				return next, plans
+			}
+			far, _ := read("", map[string]int{"all": 1000, "large": 1000, "small": 30}[looker])
+			for page, cursor := range map[string]string{"the first page": "", "a page far behind": far} {
+				_, plans := read(cursor, 20)
+				for _, plan := range plans {
+					if n := rowsOf(plan); n > 500 {
+						t.Errorf("%s of the %s of %s reads %d rows:\n%s", page, name, looker, n, plan)
+					}
+				}
+			}
+		}
+	}
+}
+
+var actualRows = regexp.MustCompile(`(?:actual rows=|Rows Removed by Filter: )(\d+)`)
+
+// rowsOf returns the most rows that a step of a plan has read.
+func rowsOf(plan string) (most int) {
+	for _, m := range actualRows.FindAllStringSubmatch(plan, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			return math.MaxInt
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// explained is a transaction whose plans are reported.
+type explained struct {
+	tx       pgx.Tx
+	reported []string
+}
+
+// explain begins a transaction in a session of its own, which is rolled back at
+// the end of the test.
+func explain(t *testing.T, dsn string) *explained {
+	t.Helper()
+	x := new(explained)
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { x.reported = append(x.reported, n.Message) }
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	if _, err := conn.Exec(t.Context(), `LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+		SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off; SET auto_explain.log_level = 'notice'; SET client_min_messages = 'notice'`); err != nil {
+		t.Fatal(err)
+	}
+	if x.tx, err = conn.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// plans returns the plans of the statements that run executes.
+func (x *explained) plans(run func()) []string {
+	x.reported = nil
+	run()
+	// A plan is reported when the next statement takes its place.
+	if _, err := x.tx.Exec(context.Background(), "SELECT 'next'"); err != nil {
+		return []string{err.Error()}
+	}
+	return slices.DeleteFunc(x.reported, func(plan string) bool { return strings.Contains(plan, "SELECT 'next'") })
+}
