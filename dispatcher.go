@@ -1287,7 +1287,9 @@ type ObserverFunc func(ctx context.Context, n Notice)
 func (f ObserverFunc) Observe(ctx context.Context, n Notice) { f(ctx, n) }
 
 // Notice is one of the structs below that are named so: switch on the type.
-// Notices carry IDs, never payloads or secrets. More may be added.
+// Notices carry IDs, never payloads or secrets. Where there is an endpoint or its
+// delivery, Tenant is whose that is, "*" for one with AllTenants. More may be
+// added.
 type Notice interface{ notice() }
 
 // DeliveryRef names a delivery in a [Notice].
@@ -1391,7 +1393,7 @@ type (
 	}
 	// DeliveriesReplayed follows a View.Replay that is no dry run.
 	DeliveriesReplayed struct {
-		EndpointID, Tenant, Actor string // Tenant is that of the view's scope
+		EndpointID, Tenant, Actor string // without an endpoint, Tenant is the View's, "*" for the Dispatcher
 		Created                   int
 	}
 )

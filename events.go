@@ -22,6 +22,11 @@ type Event struct {
 	// ID is the message ID that receivers deduplicate by (webhook-id), the same
 	// at every endpoint and attempt: 1 to 128 visible ASCII characters without
 	// ".", unique over the whole store. A UUIDv7 when empty.
+	//
+	// Do not let a customer choose it: an ID that another tenant's event has is
+	// [ErrConflict], which tells of that event, and takes the ID from its owner if
+	// it comes first. An idempotency key of a customer's is what Key is for, which
+	// is unique within Tenant.
 	ID string
 	// Key is an optional idempotency key, unique within Tenant, at most 256
 	// bytes. Publishing the same Key again is a no-op.

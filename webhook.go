@@ -153,7 +153,9 @@ var (
 type Endpoint struct {
 	// ID identifies the endpoint. Register generates a UUID; the caller's own
 	// (1 to 128 visible ASCII characters) is accepted through the unscoped
-	// [Dispatcher] only, otherwise [ErrInvalid].
+	// [Dispatcher] only, otherwise [ErrInvalid]. It is unique over all tenants:
+	// do not let a customer choose it, whom [ErrConflict] would tell of another's,
+	// and do not give that of an unregistered endpoint to another tenant's.
 	ID string
 	// URL receives the POST requests. HTTPS to a public address, unless
 	// [Network] allows more. It must not hold user information or a fragment.
@@ -374,16 +376,23 @@ func (s Scope) Contains(tenant string) bool {
 // Page is one page of a listing.
 type Page[T any] struct {
 	Items []T
-	Next  string // the Cursor of the next page, "" on the last one
-	Total int    // of all pages; listings of endpoints only, otherwise 0
+	// Next is the Cursor of the next page, "" on the last one: the place of the
+	// last item in the order of the listing. It stays good while items are added
+	// or change, and under other fields of the filter. If the item is purged or
+	// unregistered meanwhile, none behind it is left out, but those that were
+	// created together with it may come once more. It tells its holder the item's
+	// CreatedAt and ID and nothing else, and opens nothing to the holder of
+	// another [View]: there it names an item that does not exist.
+	Next  string
+	Total int // of all pages; listings of endpoints only, otherwise 0
 }
 
 // EndpointFilter selects endpoints; they are listed oldest first.
 type EndpointFilter struct {
-	Scope    Scope // set by the View
-	Disabled *bool // nil: either
-	Cursor   string
-	Limit    int // at most 1,000; 0 is 100
+	Scope    Scope  // set by the View
+	Disabled *bool  // nil: either
+	Cursor   string // Page.Next
+	Limit    int    // at most 1,000; 0 is 100
 }
 
 // Matches reports whether e is selected.
@@ -399,9 +408,9 @@ type DeliveryFilter struct {
 	EventID    string
 	EventType  string    // exact, not a pattern
 	States     []State   // any of these
-	From, To   time.Time // of CreatedAt, From inclusive, To exclusive
-	Cursor     string
-	Limit      int // at most 1,000; 0 is 100
+	From, To   time.Time // of CreatedAt, From inclusive, To exclusive; in the years 0 to 9999
+	Cursor     string    // Page.Next
+	Limit      int       // at most 1,000; 0 is 100
 }
 
 // Matches reports whether d is selected.
@@ -419,8 +428,8 @@ type EventFilter struct {
 	Scope    Scope     // of the event's tenant
 	Type     string    // exact, not a pattern
 	From, To time.Time // of CreatedAt, From inclusive, To exclusive
-	Cursor   string
-	Limit    int // at most 1,000; 0 is 100
+	Cursor   string    // Page.Next
+	Limit    int       // at most 1,000; 0 is 100
 }
 
 // Matches reports whether e is selected.
@@ -441,8 +450,15 @@ const (
 
 // View manages and inspects what lies within a scope: of one tenant and the
 // tenants within it ([Dispatcher].Tenant), or of all (the Dispatcher's own).
-// Whatever lies outside is [ErrNotFound], as if it did not exist. All methods
-// are safe for concurrent use.
+//
+// Whatever lies outside does not exist: by its ID it is [ErrNotFound], with the
+// text and after the calls of the [Store] that an ID has which never was; as the
+// EndpointID, EventID or Cursor of a filter it selects nothing; no listing, Total
+// or count has it. What all views share is the [Config], of which EventTypes
+// shows the Catalog. An error that matches none of this package's is the store's
+// own and may quote the database: show it to the operator, not to a tenant.
+//
+// All methods are safe for concurrent use.
 type View struct {
 	d     *Dispatcher
 	scope Scope
@@ -450,8 +466,14 @@ type View struct {
 }
 
 // Tenant returns the view of a tenant: of its own endpoints and deliveries and
-// those of the tenants within it. The tenant "" has its own alone. With a
-// malformed path every method answers [ErrInvalid].
+// those of the tenants within it. The tenant "" has its own alone, which is
+// everything in an application with a single tenant: where there are several,
+// make sure that a path that comes from a request is not empty.
+//
+// Paths are compared byte by byte: "acme" is neither "ACME" nor "acme2". With a
+// path that [Event].Tenant could not be ("*", "..", "acme/", "acme//legal",
+// "acme%", anything beyond ASCII or 256 bytes) every method answers [ErrInvalid],
+// but for EventTypes.
 func (d *Dispatcher) Tenant(path string) *View {
 	return &View{d: d, scope: Scope{Tenant: path}, err: checkTenant(path)}
 }
@@ -468,7 +490,7 @@ func (v *View) Register(ctx context.Context, e Endpoint) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("register: %w", err)
 	}
-	v.d.observe(ctx, EndpointRegistered{EndpointID: registered.ID, Tenant: registered.Tenant, Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointRegistered{EndpointID: registered.ID, Tenant: registered.owner(), Actor: actorOf(ctx)})
 	return registered, nil
 }
 
@@ -530,7 +552,7 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("update endpoint %q: %w", e.ID, err)
 	}
-	v.d.observe(ctx, EndpointUpdated{EndpointID: updated.ID, Tenant: updated.Tenant, Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointUpdated{EndpointID: updated.ID, Tenant: updated.owner(), Actor: actorOf(ctx)})
 	return updated.withoutSecrets(), nil
 }
 
@@ -593,7 +615,7 @@ func (v *View) Enable(ctx context.Context, id string) error {
 		return fmt.Errorf("enable endpoint %q: %w", id, err)
 	}
 	v.d.rouse()
-	v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx)})
 	return nil
 }
 
@@ -607,7 +629,7 @@ func (v *View) Disable(ctx context.Context, id, reason string) error {
 	if err != nil {
 		return fmt.Errorf("disable endpoint %q: %w", id, err)
 	}
-	v.d.observe(ctx, EndpointDisabled{EndpointID: id, Tenant: e.Tenant, Reason: reason, Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointDisabled{EndpointID: id, Tenant: e.owner(), Reason: reason, Actor: actorOf(ctx)})
 	return nil
 }
 
@@ -631,7 +653,7 @@ func (v *View) Reveal(ctx context.Context, id string) ([]Secret, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reveal endpoint %q: %w", id, err)
 	}
-	v.d.observe(ctx, SecretsRevealed{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx)})
+	v.d.observe(ctx, SecretsRevealed{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx)})
 	return validSecrets(e.Secrets, time.Now()), nil
 }
 
@@ -676,7 +698,7 @@ func (v *View) RotateSecret(ctx context.Context, id string, next Secret, overlap
 	if err != nil {
 		return Secret{}, fmt.Errorf("rotate secret of endpoint %q: %w", id, err)
 	}
-	v.d.observe(ctx, SecretRotated{EndpointID: id, Tenant: e.Tenant, Actor: actorOf(ctx), Overlap: overlap})
+	v.d.observe(ctx, SecretRotated{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx), Overlap: overlap})
 	return next, nil
 }
 
@@ -809,15 +831,15 @@ func (v *View) again(ctx context.Context, origin Origin, missing bool, ds ...Del
 type ReplayFilter struct {
 	EndpointID string    // required with Missed
 	EventType  string    // exact, not a pattern
-	From, To   time.Time // when the delivery (with Missed: the event) was created, From inclusive, To exclusive
+	From, To   time.Time // when the delivery (with Missed: the event) was created, From inclusive, To exclusive; in the years 0 to 9999
 	// Missed selects every event that the endpoint's patterns match and that is
 	// neither pending nor delivered there: what was published while it was
 	// disabled or not yet registered, and what failed. Otherwise only exhausted
 	// deliveries are selected.
 	Missed bool
-	DryRun bool // count only
-	Cursor string
-	Limit  int // how many deliveries or events are looked at in one call, at most 1,000; 0 is 100
+	DryRun bool   // count only
+	Cursor string // ReplayResult.Next of a call with the same Missed
+	Limit  int    // how many deliveries or events are looked at in one call, at most 1,000; 0 is 100
 }
 
 // ReplayResult is what a call of [View.Replay] did.
@@ -833,31 +855,44 @@ type ReplayResult struct {
 // over. A disabled endpoint is [ErrConflict], except in a dry run; where the
 // filter names none, disabled ones are passed over.
 func (v *View) Replay(ctx context.Context, f ReplayFilter) (ReplayResult, error) {
-	result, err := v.replay(ctx, f)
+	result, tenant, err := v.replay(ctx, f)
 	if err != nil {
 		return result, fmt.Errorf("replay: %w", err)
 	}
 	if !f.DryRun {
-		v.d.observe(ctx, DeliveriesReplayed{EndpointID: f.EndpointID, Tenant: v.scope.Tenant, Actor: actorOf(ctx), Created: result.Created})
+		v.d.observe(ctx, DeliveriesReplayed{EndpointID: f.EndpointID, Tenant: tenant, Actor: actorOf(ctx), Created: result.Created})
 	}
 	return result, nil
 }
 
-func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult, err error) {
+// replay also returns whose endpoints it was for.
+func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult, tenant string, err error) {
 	if f.Limit, err = v.checkLimit(f.Limit); err != nil {
-		return result, err
+		return result, "", err
+	}
+	if err := checkPeriod(f.From, f.To); err != nil {
+		return result, "", err
 	}
 	if f.Missed && f.EndpointID == "" {
-		return result, fmt.Errorf("EndpointID: %w: Missed needs one", ErrInvalid)
+		return result, "", fmt.Errorf("EndpointID: %w: Missed needs one", ErrInvalid)
+	}
+	record := EndpointRecord{Tenant: v.scope.Tenant}
+	if v.scope.All {
+		record.Tenant = allTenants
+	}
+	if f.EndpointID != "" {
+		if record, err = v.record(ctx, f.EndpointID); err != nil {
+			return result, "", fmt.Errorf("endpoint %q: %w", f.EndpointID, err)
+		}
 	}
 	var candidates []Delivery
 	if f.Missed {
-		candidates, result.Next, err = v.missed(ctx, f)
+		candidates, result.Next, err = v.missed(ctx, f, record)
 	} else {
 		candidates, result.Next, err = v.failed(ctx, f)
 	}
 	if err != nil {
-		return result, err
+		return result, "", err
 	}
 	var open []Delivery
 	seen := make(map[[2]string]bool)
@@ -872,7 +907,7 @@ func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult,
 			States: []State{StatePending, StateDelivered}, Limit: 1,
 		})
 		if err != nil {
-			return result, err
+			return result, "", err
 		}
 		if len(reached.Items) == 0 {
 			open = append(open, c)
@@ -880,21 +915,16 @@ func (v *View) replay(ctx context.Context, f ReplayFilter) (result ReplayResult,
 	}
 	result.Matched = len(open)
 	if f.DryRun || len(open) == 0 {
-		return result, nil
+		return result, record.Tenant, nil
 	}
 	created, err := v.again(ctx, OriginReplay, true, open...)
 	result.Created = len(created)
-	return result, err
+	return result, record.Tenant, err
 }
 
 // failed returns a page of exhausted deliveries, the oldest first, of endpoints
 // that can receive them.
 func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, error) {
-	if f.EndpointID != "" {
-		if _, err := v.record(ctx, f.EndpointID); err != nil {
-			return nil, "", fmt.Errorf("endpoint %q: %w", f.EndpointID, err)
-		}
-	}
 	page, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{
 		Scope: v.scope, EndpointID: f.EndpointID, EventType: f.EventType, States: []State{StateExhausted},
 		From: f.From, To: f.To, Cursor: f.Cursor, Limit: f.Limit,
@@ -916,11 +946,7 @@ func (v *View) failed(ctx context.Context, f ReplayFilter) ([]Delivery, string, 
 
 // missed returns, for a page of events that the endpoint should have received,
 // what their deliveries would be.
-func (v *View) missed(ctx context.Context, f ReplayFilter) ([]Delivery, string, error) {
-	record, err := v.record(ctx, f.EndpointID)
-	if err != nil {
-		return nil, "", fmt.Errorf("endpoint %q: %w", f.EndpointID, err)
-	}
+func (v *View) missed(ctx context.Context, f ReplayFilter, record EndpointRecord) ([]Delivery, string, error) {
 	page, err := v.d.store.ListEvents(ctx, EventFilter{
 		Scope: Scope{Tenant: record.Tenant, All: record.AllTenants}, Type: f.EventType,
 		From: f.From, To: f.To, Cursor: f.Cursor, Limit: f.Limit,
@@ -942,6 +968,9 @@ func (v *View) Deliveries(ctx context.Context, f DeliveryFilter) (Page[Delivery]
 	f.Scope = v.scope
 	var page Page[Delivery]
 	limit, err := v.checkLimit(f.Limit)
+	if err == nil {
+		err = checkPeriod(f.From, f.To)
+	}
 	if err == nil {
 		f.Limit = limit
 		page, err = v.d.store.ListDeliveries(ctx, f)
@@ -1097,6 +1126,20 @@ func (v *View) checkLimit(limit int) (int, error) {
 	return limit, nil
 }
 
+// checkPeriod refuses what no database has a time for, which would answer in
+// words of its own.
+func checkPeriod(from, to time.Time) error {
+	for _, bound := range []struct {
+		field string
+		time  time.Time
+	}{{"From", from}, {"To", to}} {
+		if err := checkTime(bound.time); err != nil {
+			return fmt.Errorf("%s: %w", bound.field, err)
+		}
+	}
+	return nil
+}
+
 // checkEndpoint returns all that is wrong with an endpoint to be stored.
 func (d *Dispatcher) checkEndpoint(e Endpoint) error {
 	mistakes := []error{
@@ -1209,6 +1252,14 @@ type secretConfig struct {
 // all: no tenant is called so, and no scope but that of the operator contains it.
 const allTenants = "*"
 
+// owner is Tenant, or allTenants: not to be taken for the tenant "".
+func (e Endpoint) owner() string {
+	if e.AllTenants {
+		return allTenants
+	}
+	return e.Tenant
+}
+
 // record returns the endpoint as a store keeps it.
 func (e Endpoint) record() (EndpointRecord, error) {
 	c := endpointConfig{
@@ -1223,12 +1274,8 @@ func (e Endpoint) record() (EndpointRecord, error) {
 	if err != nil {
 		return EndpointRecord{}, fmt.Errorf("encode endpoint: %w", err)
 	}
-	tenant := e.Tenant
-	if e.AllTenants {
-		tenant = allTenants
-	}
 	return EndpointRecord{
-		ID: e.ID, Tenant: tenant, AllTenants: e.AllTenants, Patterns: slices.Compact(slices.Sorted(slices.Values(e.Events))), Ordered: e.Ordered,
+		ID: e.ID, Tenant: e.owner(), AllTenants: e.AllTenants, Patterns: slices.Compact(slices.Sorted(slices.Values(e.Events))), Ordered: e.Ordered,
 		Disabled: e.Disabled, DisabledReason: e.DisabledReason, Rev: e.Rev, Config: config,
 	}, nil
 }
