@@ -56,14 +56,32 @@ type Profile struct {
 }
 
 // Network says where requests may go, and how. The zero value is HTTPS to
-// public addresses only. Addresses are judged when they are dialled, after DNS,
-// and a URL's literal ones at Register and Update too.
+// public addresses only.
+//
+// Addresses are judged when they are dialled, after DNS: those of a name one by
+// one, so that one that is forbidden is passed over for the next. What a URL says
+// by itself (its port, a literal address, a name that cannot be public) is judged
+// at Register and Update, where the caller is told with [ErrBlockedAddress], and
+// again before each attempt. The owner of an endpoint cannot tell from an attempt
+// whether an address was forbidden or did not answer: both are "connection
+// failed"; [Config].Logger and [AttemptFinished] tell the operator. A connection
+// that is kept for the next request still leads to the address that was judged,
+// whatever the name says meanwhile.
 type Network struct {
 	// AllowHTTP permits http URLs and port 80.
 	AllowHTTP bool
 	// Deny and Allow are judged by address, in this order, before the default,
 	// which denies all special-purpose addresses (loopback, private, link-local,
-	// metadata services …) and the machine's own.
+	// metadata services …) and the machine's own. An IPv6 address that stands for
+	// an IPv4 one (NAT64, 6to4, Teredo, ISATAP) must be permitted in both. Not
+	// known, and so for Deny, are public addresses that a router translates to
+	// this machine's, and the prefix of a NAT64 other than those of RFC 6052 and
+	// RFC 8215.
+	//
+	// Without Allow, names that only the sender's own network can know are refused
+	// too: single labels, and localhost, local, internal, intranet, private, corp,
+	// home, lan, localdomain, home.arpa with all that is within them. With Allow
+	// such a name may be meant, and its addresses decide.
 	Allow, Deny []netip.Prefix
 	// Ports that may be used; nil is 443, 1024 and above, and 80 with AllowHTTP.
 	Ports []uint16
@@ -1150,7 +1168,7 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 // record logs an attempt and tells of it.
 func (d *Dispatcher) record(ctx context.Context, t *target, c *Claimed, r *result) {
 	a := r.attempt
-	blocked := errors.Is(r.err, wire.ErrBlocked)
+	blocked := errors.Is(r.err, wire.ErrBlocked) || errors.Is(r.err, wire.ErrURL)
 	level := zap.DebugLevel
 	if blocked || r.ours {
 		level = zap.WarnLevel
@@ -1319,7 +1337,7 @@ type (
 		StatusCode int // 0 when no response came
 		Duration   time.Duration
 		Success    bool
-		Blocked    bool // the address is not allowed; see Network
+		Blocked    bool // the URL or its address is not allowed; see Network
 		CutShort   bool // by the shutdown: it does not count
 	}
 	// DeliveryDelivered follows the outcome once it is stored.

@@ -25,6 +25,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
+
+	"github.com/outhook/webhook/internal/hostile"
 )
 
 // plainStore is a store with none of the optional interfaces.
@@ -1204,14 +1206,17 @@ func TestABlockedAddressIsRetriedAndToldToTheOperatorAlone(t *testing.T) {
 	finished := make(chan AttemptFinished, 1)
 	logger, logs := observedLog()
 	d := newDispatcher(t, NewMemoryStore(), Config{
-		Network: Network{AllowHTTP: true}, Logger: logger, Profile: Profile{Retry: Schedule(time.Hour)},
+		Network: Network{AllowHTTP: true, Resolver: hostile.Resolver(func(string) []netip.Addr {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+		})},
+		Logger: logger, Profile: Profile{Retry: Schedule(time.Hour)},
 		Observer: ObserverFunc(func(_ context.Context, n Notice) {
 			if n, ok := n.(AttemptFinished); ok {
 				finished <- n
 			}
 		}),
 	})
-	register(t, d.View, Endpoint{URL: "http://localhost:" + port + "/"})
+	register(t, d.View, Endpoint{URL: "http://customer.example:" + port + "/"})
 	stop := start(t, d)
 	id := publish(t, d, Event{}).EventID
 	if n := <-finished; !n.Blocked || n.Success || n.StatusCode != 0 {

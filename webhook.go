@@ -1195,6 +1195,8 @@ func (d *Dispatcher) checkURL(raw string) error {
 		why = "its port is not among Network.Ports, which are 443 and from 1024 by default"
 	case errors.Is(err, wire.ErrDenied):
 		why = "it is within Network.Deny"
+	case errors.Is(err, wire.ErrName):
+		why = "its host name is not a public one; with Network.Allow, what it resolves to decides"
 	default:
 		why = "it is not public, or this machine's own; Network.Allow permits it"
 	}

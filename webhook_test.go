@@ -149,6 +149,8 @@ func TestRegisterRefuses(t *testing.T) {
 		{"a private address", d.View, Endpoint{URL: "https://10.0.0.1/"}, ErrBlockedAddress, "Network.Allow"},
 		{"a denied address", d.View, Endpoint{URL: "https://192.0.2.1/"}, ErrBlockedAddress, "Network.Deny"},
 		{"a metadata service", d.View, Endpoint{URL: "https://169.254.169.254/"}, ErrBlockedAddress, "URL"},
+		{"this machine's name", d.View, Endpoint{URL: "https://localhost/"}, ErrBlockedAddress, "host name"},
+		{"a name of the inside", d.View, Endpoint{URL: "https://billing.internal./"}, ErrBlockedAddress, "Network.Allow"},
 		{"a port that is not allowed", d.View, Endpoint{URL: "https://acme.example:25/"}, ErrBlockedAddress, "Network.Ports"},
 		{"a long description", d.View, Endpoint{URL: good, Description: strings.Repeat("x", 1025)}, ErrInvalid, "Description"},
 		{"a description that is not UTF-8", d.View, Endpoint{URL: good, Description: "\xff"}, ErrInvalid, "Description"},

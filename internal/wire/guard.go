@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -15,17 +17,36 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// ErrBlocked says that an address or a port is forbidden. It matches one of the
-// others too, where that is why: ErrPort for one that is not among
-// [Options].Ports, ErrDenied for an address within Options.Deny.
+// ErrBlocked says that an address, a host name or a port is forbidden. It matches
+// one of the others too, where that is why: ErrPort for one that is not among
+// [Options].Ports, ErrDenied for an address within Options.Deny, ErrName for a
+// name that cannot be public.
 var (
 	ErrBlocked = errors.New("address not allowed")
 	ErrPort    = errors.New("port")
 	ErrDenied  = errors.New("denied")
+	ErrName    = errors.New("the name is not a public one")
 )
 
 // ownFor is how long the list of the machine's own addresses is believed.
 const ownFor = 30 * time.Second
+
+// insideNames are the domains that no public DNS will ever hold: RFC 6761
+// (localhost), RFC 6762 with its appendix G (local and what follows it), ICANN's
+// reservation of 2024 (internal), RFC 8375 (home.arpa), and what routers and
+// /etc/hosts use (localdomain).
+var insideNames = []string{
+	"localhost", "local", "intranet", "internal", "private", "corp", "home", "lan", "home.arpa", "localdomain",
+}
+
+var (
+	compatible = netip.MustParsePrefix("::/96")           // RFC 4291, section 2.5.5.1
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 2765, section 2.1
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052, section 2.1
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215
+	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380, section 4
+	sixToFour  = netip.MustParsePrefix("2002::/16")       // RFC 3056, section 2
+)
 
 // guard judges what may be dialled.
 type guard struct {
@@ -64,6 +85,22 @@ func newGuard(o Options) (*guard, error) {
 	return g, nil
 }
 
+// errDials says that a name has more addresses than are tried. Whose DNS it is
+// may point thousands of them at others, and have us knock there.
+var errDials = errors.New("too many addresses that do not answer")
+
+// controlFew is a net.Dialer's ControlContext: control, for as many addresses as
+// an exchange may try.
+func (g *guard) controlFew(ctx context.Context, network, address string, conn syscall.RawConn) error {
+	if err := g.control(network, address, conn); err != nil {
+		return err
+	}
+	if exchangeOf(ctx).dials.Add(1) > maxDials {
+		return errDials
+	}
+	return nil
+}
+
 // control is a net.Dialer's Control: it sees every address right before it is
 // connected to.
 func (g *guard) control(network, address string, _ syscall.RawConn) error {
@@ -77,8 +114,8 @@ func (g *guard) control(network, address string, _ syscall.RawConn) error {
 	return g.address(a.Addr())
 }
 
-// target judges what a URL says by itself: its port, and its host if that is an
-// address.
+// target judges what a URL says by itself: its port, and its host, as far as
+// that can be without resolving it.
 func (g *guard) target(u *url.URL) error {
 	port := u.Port()
 	switch {
@@ -98,6 +135,22 @@ func (g *guard) target(u *url.URL) error {
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return g.address(a)
 	}
+	return g.name(u.Hostname())
+}
+
+// name judges a host name before anything resolves it. Names that only the
+// sender's own network can know are refused, as a single label is, which its
+// search list completes; with an Allow list they may be meant, and what they
+// resolve to decides.
+func (g *guard) name(host string) error {
+	if len(g.allow) > 0 {
+		return nil
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	within := func(domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
+	if !strings.Contains(name, ".") || slices.ContainsFunc(insideNames, within) {
+		return fmt.Errorf("%w: %w", ErrBlocked, ErrName)
+	}
 	return nil
 }
 
@@ -112,17 +165,27 @@ func (g *guard) port(port uint16) error {
 	return nil
 }
 
+// address judges an address and the IPv4 addresses that it stands for, to which
+// a translator or a tunnel would send what is sent to it.
 func (g *guard) address(a netip.Addr) error {
 	a = a.Unmap().WithZone("") // a prefix contains no address with a zone
+	if err := g.plain(a); err != nil {
+		return err
+	}
+	for _, inner := range embedded(a) {
+		if err := g.plain(inner); err != nil {
+			return fmt.Errorf("%v stands for %v: %w", a, inner, err)
+		}
+	}
+	return nil
+}
+
+func (g *guard) plain(a netip.Addr) error {
 	within := func(p netip.Prefix) bool { return p.Contains(a) }
 	if slices.ContainsFunc(g.deny, within) {
 		return fmt.Errorf("%w: %v is %w", ErrBlocked, a, ErrDenied)
 	}
 	if slices.ContainsFunc(g.allow, within) {
-		if ssrf.IPv6NAT64Prefix.Contains(a) {
-			b := a.As16()
-			return g.address(netip.AddrFrom4([4]byte(b[12:])))
-		}
 		return nil
 	}
 	if err := g.public.SafeAddr(a); err != nil {
@@ -134,6 +197,45 @@ func (g *guard) address(a netip.Addr) error {
 	}
 	if slices.Contains(own, a) {
 		return fmt.Errorf("%w: %v belongs to this machine", ErrBlocked, a)
+	}
+	return nil
+}
+
+// embedded returns the IPv4 addresses that an IPv6 address stands for, as far as
+// its form tells. Networks that translate or tunnel under a prefix of their own
+// (RFC 6052, section 2.2; RFC 5969) do not tell.
+func embedded(a netip.Addr) []netip.Addr {
+	if !a.Is6() {
+		return nil
+	}
+	b := a.As16()
+	inner := func(w, x, y, z int) []netip.Addr {
+		return []netip.Addr{netip.AddrFrom4([4]byte{b[w], b[x], b[y], b[z]})}
+	}
+	switch {
+	case a == netip.IPv6Unspecified(), a == netip.IPv6Loopback():
+		return nil
+	case compatible.Contains(a), translated.Contains(a), nat64.Contains(a):
+		return inner(12, 13, 14, 15)
+	case nat64Local.Contains(a):
+		// The prefix of the network is of 48, 56, 64 or 96 bits. An address in one
+		// of the shorter forms ends in zeros, and all but the last skip byte 8.
+		switch {
+		case b[13]|b[14]|b[15] != 0:
+			return inner(12, 13, 14, 15)
+		case b[12] != 0:
+			return inner(9, 10, 11, 12)
+		case b[11] != 0:
+			return inner(7, 9, 10, 11)
+		}
+		return inner(6, 7, 9, 10)
+	case sixToFour.Contains(a):
+		return inner(2, 3, 4, 5)
+	case teredo.Contains(a): // the server and, with its bits inverted, the client
+		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
+		return append(inner(4, 5, 6, 7), client)
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP, under any prefix: RFC 5214, section 6.1
+		return inner(12, 13, 14, 15)
 	}
 	return nil
 }

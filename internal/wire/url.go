@@ -23,8 +23,8 @@ const maxURL = 2048
 // [Options].AllowHTTP), at most 2,048 visible ASCII characters, with neither
 // user information nor fragment. Its host is an address without a zone or a name
 // of letters, digits, hyphens and underscores. The error is [ErrURL], or
-// [ErrBlocked] for a port or an address that is forbidden; what a name resolves
-// to is judged when it is dialled.
+// [ErrBlocked] for a port, an address or a name that is forbidden; what a name
+// resolves to is judged when it is dialled.
 func (c *Client) CheckURL(raw string) (*url.URL, error) {
 	u, err := c.parse(raw)
 	if err != nil {

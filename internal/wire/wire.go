@@ -2,7 +2,9 @@
 // may, within one deadline, and reading no more of the answer than is worth it.
 //
 // Every address is judged after the name was resolved, right before it is
-// dialled, so that a name which changes its mind passes no check. No redirect is
+// dialled, so that a name which changes its mind passes no check. A connection
+// that is kept goes on leading to the address that was judged when it was made,
+// whatever the name says meanwhile. No redirect is
 // followed, nothing is decompressed, no cookie is kept, no proxy is taken from
 // the environment, and no request is sent twice.
 package wire
@@ -23,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -33,6 +36,7 @@ const (
 	maxKeptHeader  = 16 << 10
 	idleTimeout    = 90 * time.Second
 	connectTimeout = time.Minute // where the context has no deadline
+	maxDials       = 16          // of the addresses of a name, for one exchange
 )
 
 // Options configure a [Client]. The zero Options mean HTTPS to public addresses.
@@ -42,9 +46,13 @@ type Options struct {
 	// Allow and Deny are addresses that are permitted or forbidden: Deny beats
 	// Allow, which beats the default. That forbids whatever is not public (what
 	// code.dny.dev/ssrf denies, and 168.63.129.16) and the machine's own
-	// addresses. An IPv4-mapped IPv6 address is judged as the IPv4 one; an
-	// address of the NAT64 prefix 64:ff9b::/96 must be permitted itself and in
-	// the IPv4 address that it stands for (RFC 6052, section 3.1).
+	// addresses. An IPv4-mapped IPv6 address is judged as the IPv4 one; one that
+	// holds an IPv4 address (NAT64, 6to4, Teredo, ISATAP and the obsolete forms)
+	// must be permitted itself and in that one (RFC 6052, section 3.1).
+	//
+	// Without Allow, names are refused as well that only the sender's own network
+	// can know: single labels, localhost, and domains such as local, internal and
+	// home.arpa.
 	Allow, Deny []netip.Prefix
 	// Ports are those that are permitted; nil: 443, 1024 and above, and 80 with
 	// AllowHTTP.
@@ -93,7 +101,7 @@ func New(o Options) (*Client, error) {
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	c := &Client{
 		guard:    g,
-		dialer:   net.Dialer{Resolver: o.Resolver, Control: g.control},
+		dialer:   net.Dialer{Resolver: o.Resolver, ControlContext: g.controlFew},
 		direct:   net.Dialer{Resolver: o.Resolver},
 		replaced: o.Dial,
 		proxy:    o.Proxy,
@@ -137,7 +145,7 @@ type Response struct {
 // Post sends body to u, a result of [Client.CheckURL], and reads the response.
 // ctx carries the one deadline for resolving, connecting, sending and reading.
 // Once a response's header has come there is no error, whatever becomes of its
-// body; an error is an *[Error].
+// body; an error is an *[Error]. No more than 16 of a name's addresses are dialled.
 //
 // h and body are sent as they are. They must not be modified, not even later:
 // the connection may go on reading them when the answer came early.
@@ -225,6 +233,7 @@ type exchange struct {
 	context.Context
 	body  bytes.Reader
 	proxy *url.URL // through which it goes; nil: none
+	dials atomic.Int32
 }
 
 type exchangeKey struct{}

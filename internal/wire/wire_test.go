@@ -26,6 +26,8 @@ import (
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
+
+	"github.com/outhook/webhook/internal/hostile"
 )
 
 func TestMain(m *testing.M) {
@@ -791,7 +793,7 @@ func TestHTTP2(t *testing.T) {
 			}
 		case "/body":
 			for {
-				if _, err := w.Write(make([]byte, 4096)); err != nil {
+				if _, err := w.Write(make([]byte, 8<<20)); err != nil {
 					return
 				}
 			}
@@ -865,7 +867,7 @@ func TestProxy(t *testing.T) {
 			return nil, err
 		}
 		return url.Parse("http://user:secret@" + proxy)
-	}, Resolver: dnsServer(t, func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} })})
+	}, Resolver: hostile.Resolver(func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} })})
 
 	if res, err := post(t, c, "http://example.com/a", "{}"); err != nil || res.StatusCode != 204 {
 		t.Errorf("through the proxy: %+v, %v", res, err)
@@ -929,7 +931,7 @@ func TestTunnelThroughProxies(t *testing.T) {
 		o := Options{
 			TLS:      s.Client().Transport.(*http.Transport).TLSClientConfig, // both have the certificate of httptest, for example.com
 			Proxy:    func(*http.Request) (*url.URL, error) { return url.Parse(proxy) },
-			Resolver: dnsServer(t, func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }),
+			Resolver: hostile.Resolver(func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("127.0.0.1")} }),
 		}
 		c := newClient(t, o)
 		if res, err := post(t, c, "https://example.com/", "hello"); err != nil || string(res.Body) != "hello" {
