@@ -1,5 +1,3 @@
-// Package hostile holds name servers that lie, and receivers that attack who sends
-// to them, for tests.
 package hostile
 
 import (

@@ -20,6 +20,11 @@ var (
 	errProxy     = errors.New("proxy")
 )
 
+// errConns ends an exchange whose receiver says on connection after connection
+// that it has not processed the request. net/http would go on until the deadline,
+// hundreds of times a second.
+var errConns = errors.New("the receiver gave up each of the connections")
+
 // Error is why an exchange brought no response. Its text is for the owner of the
 // URL: it does not tell a forbidden address from an unreachable one, and holds
 // no address that a name resolved to and nothing of the URL but its host. The
@@ -71,7 +76,7 @@ func describe(ctx context.Context, err error) string {
 	// The errors of net/http that say so have no type.
 	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "header list"):
 		return "response headers too large"
-	case strings.Contains(text, "invalid header field"):
+	case strings.Contains(text, "net/http: invalid header field"): // HTTP/2 says so of a response's
 		return "invalid request header"
 	case isClosed(err):
 		return "connection closed before a response"
@@ -117,10 +122,13 @@ func describeTLS(err error) string {
 // isClosed reports whether the connection was cut. The errors of net/http for
 // a connection that it found closed before use have no type.
 func isClosed(err error) bool {
-	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "read" || op.Op == "write") {
-		return true
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		switch op.Op {
+		case "read", "write", "readfrom": // the last one while a large body is sent
+			return true
+		}
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, errConns) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, io.ErrClosedPipe) || strings.Contains(err.Error(), "server closed idle connection")
 }
 

@@ -20,6 +20,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -37,6 +38,7 @@ const (
 	idleTimeout    = 90 * time.Second
 	connectTimeout = time.Minute // where the context has no deadline
 	maxDials       = 16          // of the addresses of a name, for one exchange
+	maxConns       = 3           // that are made for one exchange
 )
 
 // Options configure a [Client]. The zero Options mean HTTPS to public addresses.
@@ -122,7 +124,10 @@ func New(o Options) (*Client, error) {
 		MaxResponseHeaderBytes: maxHeader,
 		// A connection that died silently would fail every exchange until TCP
 		// gives up on it; one whose peer stops reading would hold up the rest.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 15 * time.Second},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 15 * time.Second,
+			MaxReceiveBufferPerStream: int(c.maxBody + maxDrained), // no more than is read; 4 MiB by default
+		},
 	}
 	if c.proxy != nil {
 		c.transport.Proxy = func(r *http.Request) (*url.URL, error) { return exchangeOf(r.Context()).proxy, nil }
@@ -145,7 +150,9 @@ type Response struct {
 // Post sends body to u, a result of [Client.CheckURL], and reads the response.
 // ctx carries the one deadline for resolving, connecting, sending and reading.
 // Once a response's header has come there is no error, whatever becomes of its
-// body; an error is an *[Error]. No more than 16 of a name's addresses are dialled.
+// body; an error is an *[Error]. No more than 3 connections are made for it, to
+// no more than 16 addresses, and a receiver that sends much more than the response
+// loses its connection.
 //
 // h and body are sent as they are. They must not be modified, not even later:
 // the connection may go on reading them when the answer came early.
@@ -170,6 +177,7 @@ func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byt
 		}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
+	defer x.leave()
 	res, err := c.roundTrip(x, &r)
 	if err != nil {
 		return Response{}, newError(ctx, err)
@@ -204,7 +212,11 @@ func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error)
 			x.proxy = proxy
 		}
 	}
-	res, err := c.transport.RoundTrip(r.WithContext(x))
+	ctx := context.Context(x)
+	if x.secured = r.URL.Scheme == "https"; x.secured { // only there is HTTP/2
+		ctx = httptrace.WithClientTrace(ctx, x.trace())
+	}
+	res, err := c.transport.RoundTrip(r.WithContext(ctx))
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
 		_ = res.Body.Close()
 		return nil, fmt.Errorf("malformed HTTP status code %d", res.StatusCode)
@@ -233,7 +245,10 @@ type exchange struct {
 	context.Context
 	body  bytes.Reader
 	proxy *url.URL // through which it goes; nil: none
-	dials atomic.Int32
+
+	secured      bool
+	meter        *meter // of its connection, if that is secured
+	conns, dials atomic.Int32
 }
 
 type exchangeKey struct{}
@@ -262,10 +277,14 @@ func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
+	x := exchangeOf(ctx)
+	if x.conns.Add(1) > maxConns {
+		return nil, errConns
+	}
 	dial := c.replaced
 	switch {
 	case dial != nil:
-	case exchangeOf(ctx).proxy != nil:
+	case x.proxy != nil:
 		dial = c.direct.DialContext
 	default:
 		dial = c.dialer.DialContext
@@ -273,6 +292,10 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
+	}
+	if x.secured {
+		// Framing is part of what comes, and what is on its way when reading ends.
+		conn = newMeter(conn, 2*(maxHeader+c.maxBody+maxDrained))
 	}
 	return conn, nil
 }
