@@ -570,9 +570,10 @@ func TestProxiesOfTheEnvironmentAreIgnored(t *testing.T) {
 		t.Setenv(name, "http://"+proxy)
 		t.Setenv(strings.ToLower(name), "http://"+proxy)
 	}
-	// Proxies of the environment are not for loopback's names and addresses.
+	// Proxies of the environment are not for loopback's names and addresses; the
+	// environment is read once in a process, perhaps by an earlier run of this test.
 	probe, _ := http.NewRequest(http.MethodPost, "http://name.example/", nil)
-	if u, err := http.ProxyFromEnvironment(probe); err != nil || u == nil || u.Host != proxy {
+	if u, err := http.ProxyFromEnvironment(probe); err != nil || u == nil {
 		t.Fatalf("the environment's proxy is %v, %v", u, err)
 	}
 	_, port, _ := net.SplitHostPort(receiver(t, answering("HTTP/1.1 204 No Content\r\n\r\n")))
