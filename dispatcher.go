@@ -29,6 +29,7 @@ import (
 	"github.com/outhook/webhook/internal/breaker"
 	"github.com/outhook/webhook/internal/crew"
 	"github.com/outhook/webhook/internal/gate"
+	"github.com/outhook/webhook/internal/illness"
 	"github.com/outhook/webhook/internal/slogcore"
 	"github.com/outhook/webhook/internal/wire"
 )
@@ -66,7 +67,8 @@ type Profile struct {
 // whether an address was forbidden or did not answer: both are "connection
 // failed"; [Config].Logger and [AttemptFinished] tell the operator. A connection
 // that is kept for the next request still leads to the address that was judged,
-// whatever the name says meanwhile.
+// whatever the name says meanwhile. See the section on egress in the package's
+// documentation for proxies and TLS.
 type Network struct {
 	// AllowHTTP permits http URLs and port 80.
 	AllowHTTP bool
@@ -85,11 +87,17 @@ type Network struct {
 	Allow, Deny []netip.Prefix
 	// Ports that may be used; nil is 443, 1024 and above, and 80 with AllowHTTP.
 	Ports []uint16
-	// Proxy chooses a proxy for a request, as [http.Transport] has it; nil is
-	// none, whatever the environment says. The proxy's own address is not
-	// judged; what lies behind it is for the proxy to judge.
+	// Proxy chooses a proxy for a request, as [http.Transport] has it, by a URL
+	// of the scheme http, https, socks5 or socks5h, with user and password if
+	// need be; nil is none, whatever the environment says. The proxy's own
+	// address is not judged. Of what lies behind it, the URL's port and an
+	// address in it are; what a host name resolves to is for the proxy to
+	// judge, which must refuse addresses that are not public by itself.
 	Proxy func(*http.Request) (*url.URL, error)
-	// TLS is the client's configuration; TLS 1.2 is the minimum.
+	// TLS is the client's configuration, towards receivers ([Endpoint].TLS may
+	// change it for one) and towards proxies. Its certificates are shown to
+	// whoever asks. TLS 1.2 is the minimum, and certificates are always verified:
+	// InsecureSkipVerify is [ErrInvalid].
 	TLS *tls.Config
 	// MaxResponseBytes is how much of a response body is kept in the log of
 	// attempts. Defaults to 16 KiB, at most 1 MiB.
@@ -109,6 +117,14 @@ type Config struct {
 	Catalog []EventType
 	// Network says where requests may go. Defaults to HTTPS to public addresses.
 	Network Network
+	// Networks are those of tenants, by their paths. The endpoints of such a
+	// tenant, and of the tenants within it that have none of their own, use it
+	// instead of Network as a whole: its zero fields do not inherit from that,
+	// neither what it permits nor its Proxy, so that each says by itself where
+	// its requests may go. Copy Network and change the copy to add to it.
+	// Connections are not shared between networks. An endpoint with AllTenants,
+	// and one of the tenant "", uses Network.
+	Networks map[string]Network
 	// Concurrency is how many requests are in flight in all. One endpoint
 	// alone gets at most half of it, and so do all those together that are
 	// slow or have not answered yet. Up to twice as many idle connections are
@@ -183,7 +199,8 @@ type Dispatcher struct {
 	config   Config
 	profiles map[string]*Profile
 	catalog  *catalog
-	client   *wire.Client
+	clients  map[string]*wire.Client // by the key in Config.Networks; "" is that of Config.Network
+	proxies  *wire.Proxies
 	log      *zap.Logger
 	wake     chan struct{}
 	running  atomic.Bool
@@ -221,9 +238,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 	if d.catalog, err = newCatalog(config.Catalog); err != nil {
 		mistakes = append(mistakes, err)
 	}
-	if d.client, err = config.client(); err != nil {
-		mistakes = append(mistakes, fmt.Errorf("Network: %w: %w", ErrInvalid, err))
-	}
+	mistakes = append(mistakes, d.openNetworks()...)
 	if len(mistakes) > 0 {
 		return nil, fmt.Errorf("new dispatcher: %w", errors.Join(mistakes...))
 	}
@@ -328,6 +343,15 @@ func (c *Config) mistakes(profiles map[string]*Profile) (mistakes []error) {
 	between("Concurrency", int64(c.Concurrency), 1, maxConcurrency)
 	between("EndpointConcurrency", int64(c.EndpointConcurrency), 1, int64(max(c.Concurrency, 1)))
 	between("Network.MaxResponseBytes", c.Network.MaxResponseBytes, 1, maxResponseBytes)
+	for _, tenant := range slices.Sorted(maps.Keys(c.Networks)) {
+		field := fmt.Sprintf("Networks[%q]", tenant)
+		if tenant == "" {
+			wrong("Networks", `the tenant "" uses Config.Network`)
+		} else if err := checkTenant(tenant); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", field, err))
+		}
+		between(field+".MaxResponseBytes", c.Networks[tenant].MaxResponseBytes, 0, maxResponseBytes)
+	}
 	if c.Retention < 0 {
 		wrong("Retention", "%v is negative", c.Retention)
 	}
@@ -361,16 +385,50 @@ func (c *Config) mistakes(profiles map[string]*Profile) (mistakes []error) {
 	return mistakes
 }
 
-func (c *Config) client() (*wire.Client, error) {
-	n := c.Network
-	return wire.New(wire.Options{
-		AllowHTTP: n.AllowHTTP, Allow: n.Allow, Deny: n.Deny, Ports: n.Ports,
-		Proxy: n.Proxy, TLS: n.TLS, Resolver: n.Resolver, MaxResponseBytes: n.MaxResponseBytes,
-		// As many connections are kept as an endpoint may use: with fewer, ports
-		// would run out.
-		IdlePerHost: c.Concurrency, Idle: 2 * c.Concurrency,
-		Dial: c.dial,
-	})
+// openNetworks makes a client for each network, and returns what is wrong with
+// them.
+func (d *Dispatcher) openNetworks() (mistakes []error) {
+	d.proxies = wire.NewProxies(d.reportProxy)
+	d.clients = make(map[string]*wire.Client)
+	open := func(field, tenant string, n Network) {
+		client, err := wire.New(wire.Options{
+			AllowHTTP: n.AllowHTTP, Allow: n.Allow, Deny: n.Deny, Ports: n.Ports,
+			Proxy: n.Proxy, Proxies: d.proxies, TLS: n.TLS, Resolver: n.Resolver, MaxResponseBytes: n.MaxResponseBytes,
+			// As many connections are kept as an endpoint may use: with fewer, ports
+			// would run out.
+			IdlePerHost: d.config.Concurrency, Idle: 2 * d.config.Concurrency,
+			Dial: d.config.dial,
+		})
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w: %w", field, ErrInvalid, err))
+		}
+		d.clients[tenant] = client
+	}
+	open("Network", "", d.config.Network)
+	for _, tenant := range slices.Sorted(maps.Keys(d.config.Networks)) {
+		if tenant != "" {
+			open(fmt.Sprintf("Networks[%q]", tenant), tenant, d.config.Networks[tenant])
+		}
+	}
+	return mistakes
+}
+
+// client returns the client of the network that the endpoints of a tenant use:
+// that of the tenant itself, or of the next one around it that has one.
+func (d *Dispatcher) client(tenant string) *wire.Client {
+	for {
+		if c := d.clients[tenant]; c != nil {
+			return c
+		}
+		tenant = tenant[:max(strings.LastIndexByte(tenant, '/'), 0)]
+	}
+}
+
+// closeIdle closes the connections that no request uses.
+func (d *Dispatcher) closeIdle() {
+	for _, c := range d.clients {
+		c.CloseIdle()
+	}
 }
 
 // Receipt is what became of a published event.
@@ -551,6 +609,7 @@ type job struct {
 	target *target
 	pass   gate.Pass
 	asked  time.Time // when the claim was made: the lease began no earlier
+	idle   bool      // it was given back without an attempt
 }
 
 // told is what was told of an endpoint.
@@ -662,10 +721,19 @@ func (r *run) wakes(ctx context.Context) <-chan struct{} {
 func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 	now := time.Now()
 	for _, j := range r.crew.Done() {
-		r.gate.Leave(&j.pass, now)
+		if j.idle {
+			r.gate.Undo(&j.pass, now)
+		} else {
+			r.gate.Leave(&j.pass, now)
+		}
 	}
 	if now.Sub(r.swept) > idleEndpoint {
-		r.gate.Forget(r.swept, func(id string) { delete(r.targets, id) })
+		r.gate.Forget(r.swept, func(id string) {
+			if t := r.targets[id]; t != nil {
+				t.close()
+				delete(r.targets, id)
+			}
+		})
 		maps.DeleteFunc(r.targets, func(_ string, t *target) bool { return t.err != nil })
 		r.swept = now
 	}
@@ -731,7 +799,17 @@ func (t *target) takes(claim uint64, room map[string]int) (full bool) {
 
 // giveBack makes a delivery due again after the delay, as if never claimed.
 func (r *run) giveBack(j *job, delay time.Duration) {
-	r.add(r.claiming, j, Settlement{DeliveryID: j.Delivery.ID, Lease: j.Lease, State: StatePending, Delay: delay, Pause: j.reopen()})
+	j.idle = true
+	r.add(r.claiming, j, Settlement{DeliveryID: j.Delivery.ID, Lease: j.Lease, State: StatePending, Delay: delay, Pause: j.postpone(delay)})
+}
+
+// postpone is reopen for a claim that is given back with a delay: to probe the
+// endpoint with another delivery before would come to the same.
+func (c *Claimed) postpone(delay time.Duration) time.Duration {
+	if pause := c.reopen(); pause > 0 {
+		return max(pause, delay)
+	}
+	return 0
 }
 
 // reopen returns the Pause of a settlement that says nothing of the endpoint: a
@@ -765,9 +843,13 @@ func (r *run) target(record *EndpointRecord) (*target, error) {
 	if err != nil {
 		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
 	}
-	// A change while the store calls it healthy may be what mended it.
-	if old != nil && !record.FailingSince.IsZero() {
-		t.breaker = old.breaker
+	if old != nil {
+		old.close()
+		t.illness = old.illness
+		// A change while the store calls it healthy may be what mended it.
+		if !record.FailingSince.IsZero() {
+			t.breaker = old.breaker
+		}
 	}
 	r.targets[record.ID] = t
 	return t, err
@@ -787,6 +869,10 @@ func (r *run) deliver(j *job) {
 	// While the store does not know yet that an endpoint is to be left alone.
 	if j.Endpoint.NotBefore.IsZero() && j.target.breaker.Blocks(j.asked) {
 		r.giveBack(j, time.Second)
+		return
+	}
+	if wait := j.target.waits(r.proxies, time.Now()); wait > 0 {
+		r.giveBack(j, wait)
 		return
 	}
 	result := r.attempt(r.sending, j.target, &j.Claimed)
@@ -897,7 +983,10 @@ func (r *run) drain() error {
 	<-drained
 	r.settler.Close()
 	r.cut()
-	r.client.CloseIdle()
+	r.closeIdle()
+	for _, t := range r.targets {
+		t.close()
+	}
 	if lost := r.lost.Load() + int64(len(r.aside)); lost > 0 {
 		return fmt.Errorf("run: %d outcomes could not be stored; those deliveries will be repeated", lost)
 	}
@@ -974,6 +1063,18 @@ func (d *Dispatcher) report(ctx context.Context, operation string, err error) {
 	}
 }
 
+// reportProxy logs and tells of a proxy that begins to fail or works again.
+func (d *Dispatcher) reportProxy(ctx context.Context, proxy string, err error) {
+	ctx = context.WithoutCancel(ctx) // it is that of an attempt, whose time may be over
+	if err == nil {
+		d.log.Info("a proxy works again", zap.String("proxy", proxy))
+		d.observe(ctx, ProxyRecovered{Proxy: proxy})
+		return
+	}
+	d.log.Error("a proxy fails; what goes through it waits", zap.String("proxy", proxy), zap.Error(err))
+	d.observe(ctx, ProxyFailed{Proxy: proxy, Err: err})
+}
+
 // backoffDelay is how long to wait after so many failures of the store in a row.
 func backoffDelay(failures int) time.Duration {
 	return min(50*time.Millisecond<<min(failures-1, 10), 5*time.Second)
@@ -989,7 +1090,11 @@ type target struct {
 	headers  http.Header // the same at every attempt
 	auth     string      // the name of the header that is redacted in the log
 	breaker  *breaker.Breaker
-	err      error // why it cannot be sent to
+	client   *wire.Client           // of its tenant's network, or its own
+	own      bool                   // the client is
+	illness  *illness.Illness       // of a proxy, towards this endpoint
+	down     atomic.Pointer[string] // the proxy that was, at the last attempt
+	err      error                  // why it cannot be sent to
 
 	claim uint64 // the last one that had deliveries of it,
 	left  int    // and how many more it may have
@@ -998,7 +1103,7 @@ type target struct {
 // newTarget returns a target with err set, and that error, if the endpoint
 // cannot be sent to as this process is configured.
 func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
-	t := &target{record: record, breaker: d.config.newBreaker()}
+	t := &target{record: record, breaker: d.config.newBreaker(), illness: illness.New(proxyFaults)}
 	if t.endpoint, t.err = record.endpoint(); t.err != nil {
 		return t, t.err
 	}
@@ -1006,8 +1111,20 @@ func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
 		t.err = fmt.Errorf("%w: this process has no profile %q", ErrInvalid, t.endpoint.Profile)
 		return t, t.err
 	}
-	if t.url, t.refused = d.client.CheckURL(t.endpoint.URL); t.refused != nil {
+	t.client = d.client(t.endpoint.Tenant)
+	if t.url, t.refused = t.client.CheckURL(t.endpoint.URL); t.refused != nil {
 		t.url = new(url.URL)
+	}
+	if !t.endpoint.TLS.empty() {
+		change, err := t.endpoint.TLS.apply()
+		if err != nil {
+			t.err = err
+			return t, t.err
+		}
+		t.client, t.own = t.client.WithTLS(change), true
+		if end := t.endpoint.TLS.NotAfter; !end.IsZero() && time.Now().After(end) {
+			d.log.Warn("an endpoint's client certificate has expired", zap.String("endpoint", record.ID), zap.Time("at", end))
+		}
 	}
 	t.headers = http.Header{"Content-Type": {t.profile.ContentType}, "User-Agent": {t.profile.UserAgent}}
 	for name, value := range t.endpoint.Headers {
@@ -1020,6 +1137,39 @@ func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
 	return t, nil
 }
 
+// close closes the connections that t alone has and no request uses.
+func (t *target) close() {
+	if t.own {
+		t.client.CloseIdle()
+	}
+}
+
+const proxyFaults = 3 // in a row, after which an endpoint's deliveries wait for a probe
+
+// waits returns how long a delivery should wait for the proxy to be well; with 0
+// it may start.
+func (t *target) waits(proxies *wire.Proxies, now time.Time) time.Duration {
+	wait := t.illness.Wait(now)
+	if down := t.down.Load(); wait == 0 && down != nil {
+		wait = proxies.Wait(*down, now)
+	}
+	return wait
+}
+
+// fault notes a proxy's fault at an attempt and returns how long its delivery
+// waits. A proxy that nobody gets through to is waited for by all whom it failed,
+// but what it says of one endpoint holds up that one alone: who has a part in that
+// must not be able to hold up others.
+func (t *target) fault(err error) (wait time.Duration) {
+	if e, ok := errors.AsType[*wire.Error](err); ok && errors.Is(err, wire.ErrProxyDown) {
+		proxy, wait := e.DownProxy()
+		t.down.Store(&proxy)
+		return wait
+	}
+	_, wait = t.illness.Fault(time.Now())
+	return wait
+}
+
 // made reports whether t was made of that record.
 func (t *target) made(r *EndpointRecord) bool {
 	return t.record == r || t.record.Rev == r.Rev && t.record.Disabled == r.Disabled && slices.Equal(t.record.Config, r.Config)
@@ -1028,9 +1178,11 @@ func (t *target) made(r *EndpointRecord) bool {
 // result is what came of an attempt.
 type result struct {
 	attempt    *Attempt
-	err        error // nil after a success; for operators, Attempt.Error is for the endpoint's owner
-	ours       bool  // the failure says nothing of the endpoint
-	cut        bool  // ended by the shutdown
+	err        error         // nil after a success; for operators, Attempt.Error is for the endpoint's owner
+	ours       bool          // the failure says nothing of the endpoint
+	cut        bool          // ended by the shutdown
+	proxy      bool          // the fault is a proxy's
+	wait       time.Duration // until the next attempt, if so
 	retryAfter time.Duration
 }
 
@@ -1142,7 +1294,14 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 		r.attempt.Error = "connection failed"
 		return t.refused
 	}
-	response, err := d.client.Post(within, t.url, h, m.Body)
+	start := time.Now()
+	response, err := t.client.Post(within, t.url, h, m.Body)
+	if r.proxy = errors.Is(err, wire.ErrProxy); r.proxy {
+		r.wait = t.fault(err)
+	} else if ctx.Err() == nil {
+		t.illness.Well(start)
+		t.down.Store(nil)
+	}
 	if err != nil {
 		if r.cut = ctx.Err() != nil; r.cut {
 			r.attempt.Error = "cut short: the sender stopped waiting"
@@ -1186,7 +1345,7 @@ func (d *Dispatcher) record(ctx context.Context, t *target, c *Claimed, r *resul
 	if d.config.Observer != nil {
 		d.observe(ctx, AttemptFinished{
 			Delivery: refOf(&c.Delivery), Number: a.Number, StatusCode: a.StatusCode, Duration: a.Duration,
-			Success: r.err == nil, Blocked: blocked, CutShort: r.cut,
+			Success: r.err == nil, Blocked: blocked, CutShort: r.cut, ProxyFault: r.proxy,
 		})
 	}
 }
@@ -1339,6 +1498,7 @@ type (
 		Success    bool
 		Blocked    bool // the URL or its address is not allowed; see Network
 		CutShort   bool // by the shutdown: it does not count
+		ProxyFault bool // the request got no further than a proxy of ours that fails: it does not count
 	}
 	// DeliveryDelivered follows the outcome once it is stored.
 	DeliveryDelivered struct {
@@ -1373,6 +1533,15 @@ type (
 	}
 	// StoreRecovered says that the store works again.
 	StoreRecovered struct{ Operation string }
+	// ProxyFailed says that three requests in a row met with a fault of a proxy;
+	// once, until ProxyRecovered. What goes through it waits, and nothing of it
+	// counts against the endpoints.
+	ProxyFailed struct {
+		Proxy string // its URL, without user and password; "" is Network.Proxy itself, which returned an error
+		Err   error
+	}
+	// ProxyRecovered says that the proxy works again.
+	ProxyRecovered struct{ Proxy string }
 )
 
 // The notices of management calls. Actor is that of [WithActor].
@@ -1426,6 +1595,8 @@ func (EndpointResumed) notice()      {}
 func (EndpointFailing) notice()      {}
 func (StoreFailed) notice()          {}
 func (StoreRecovered) notice()       {}
+func (ProxyFailed) notice()          {}
+func (ProxyRecovered) notice()       {}
 func (EndpointRegistered) notice()   {}
 func (EndpointUpdated) notice()      {}
 func (EndpointUnregistered) notice() {}

@@ -2531,7 +2531,7 @@ func TestAPanicInProxyIsAFailedAttempt(t *testing.T) {
 	d := newDispatcher(t, NewMemoryStore(), config)
 	e := register(t, d.View, Endpoint{})
 	a, err := d.SendTest(t.Context(), e.ID, "test")
-	if err != nil || a.Error != "connection failed" {
+	if err != nil || a.Error != "not sent: the sender's own network failed" {
 		t.Errorf("attempt: %q, %v", a.Error, err)
 	}
 }

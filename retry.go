@@ -256,7 +256,7 @@ const maxDelay = 365 * 24 * time.Hour
 // outcome decides what becomes of a delivery, and of its endpoint, after an
 // attempt.
 func (d *Dispatcher) outcome(ctx context.Context, t *target, c *Claimed, r result) Settlement {
-	s := Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, Attempt: r.attempt, Counted: !r.cut, Pause: c.reopen()}
+	s := Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, Attempt: r.attempt, Counted: !r.cut && !r.proxy, Pause: c.reopen()}
 	test := c.Delivery.Origin == OriginTest
 	switch {
 	case r.err == nil:
@@ -269,6 +269,8 @@ func (d *Dispatcher) outcome(ctx context.Context, t *target, c *Claimed, r resul
 		s.State = StateExhausted
 	case r.cut:
 		s.State = StatePending
+	case r.proxy:
+		s.State, s.Delay, s.Pause = StatePending, r.wait, c.postpone(r.wait)
 	default:
 		s.State, s.Delay = d.retry(t, c, r)
 		if !r.ours {

@@ -90,6 +90,37 @@
 // fails for delivery after delivery is left alone and probed now and then, so that
 // no endpoint holds up another.
 //
+// # Egress
+//
+// What a tenant's requests may reach, and the way they take, is [Config].Network
+// or, for some tenants, one of [Config].Networks: which addresses, through which
+// proxy (HTTP CONNECT or SOCKS5), with which TLS. [Endpoint].TLS is for a receiver
+// with an authority of its own, or one that asks for a client certificate.
+// Certificates are always verified, and nothing is taken from the environment.
+//
+// A proxy's fault says nothing of the receiver: that nothing accepts a connection
+// there, that its certificate or our credentials are wrong, that it answers with
+// 500 or with nonsense, that [Network].Proxy itself returns an error. The attempt
+// is logged, in words that do not blame the receiver, but does not count; the
+// endpoint's health stays as it is; and the delivery waits, a second at first and
+// about a minute once the proxy has been ill for longer, while single deliveries
+// probe it. The notices [ProxyFailed] and [ProxyRecovered] tell of it. That the
+// proxy cannot reach the receiver (502, 503 or 504 to CONNECT; 3 to 6 and 8 in
+// SOCKS5) counts as if we could not, and that its rules forbid it (403, 451, 407
+// without a Proxy-Authenticate header as smokescreen answers; 2 in SOCKS5) as an
+// address that is not allowed. Where a proxy says more than its status, in a header
+// of smokescreen, Squid, Envoy or RFC 9209, that is heeded. An HTTP proxy which does
+// not answer CONNECT within the timeout may be waiting for the receiver itself: it
+// is the receiver's fault if the proxy answers others meanwhile, and, if there are
+// none, from the third time on.
+//
+// Through a proxy, a URL's port and an address in it are judged as ever, but names
+// are resolved by the proxy: it must refuse, after DNS, what is not public, as
+// smokescreen does by itself and Squid and Envoy by rules. Requests to http URLs are
+// not tunnelled through an HTTP proxy but made by it, and what it answers itself
+// counts as the receiver's answer, unless it is 407 or says so in a header of
+// smokescreen or Squid.
+//
 // # Stores
 //
 // [MemoryStore] forgets with the process. Package sqlstore keeps everything in the
@@ -101,6 +132,8 @@ package webhook
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -114,6 +147,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/outhook/webhook/internal/identity"
 	"github.com/outhook/webhook/internal/wire"
 )
 
@@ -187,6 +221,9 @@ type Endpoint struct {
 	// when read back, and kept at Update while empty and Scheme and Name stay
 	// the same.
 	Auth Auth
+	// TLS is for receivers with an authority of their own, or that ask for a
+	// client certificate. Only with an https URL.
+	TLS EndpointTLS
 	// Headers are sent with every request. Names that HTTP, the signing scheme
 	// or Auth own are [ErrInvalid].
 	Headers map[string]string
@@ -279,6 +316,105 @@ func (a Auth) header() (name, value string) {
 		return http.CanonicalHeaderKey(a.Name), a.Secret.Value
 	}
 	return "", ""
+}
+
+// EndpointTLS is how an endpoint's TLS differs from that of [Network]. Its
+// connections are shared with no other endpoint. What is malformed is
+// [ErrInvalid]; the text repeats nothing of it.
+type EndpointTLS struct {
+	// RootCAs are the authorities, one of which must have signed the receiver's
+	// certificate: PEM, at most 64 KiB. They stand in place of all others. Empty
+	// is those of [Network].TLS, or the system's.
+	RootCAs string
+	// Certificate is shown to a receiver that asks for one, in place of those of
+	// [Network].TLS: PEM, the certificate first and then intermediate ones, at
+	// most 32 KiB. Empty is none of its own. One that has expired already is
+	// refused when it is new; one that expires later goes on being shown, for
+	// the receiver to judge.
+	Certificate string
+	// Key is the private key of Certificate: PEM in PKCS #8, PKCS #1 or SEC 1,
+	// not encrypted, at most 16 KiB. It is always empty when read back. At
+	// Update, empty keeps the stored one, as long as Certificate is not empty
+	// and that is its key.
+	Key Secret
+	// NotAfter is when Certificate expires; zero without one. Read-only.
+	NotAfter time.Time
+}
+
+func (t *EndpointTLS) empty() bool {
+	return t.RootCAs == "" && t.Certificate == "" && t.Key.Value == ""
+}
+
+// check returns all that is wrong with t at an endpoint of that URL, and sets
+// NotAfter.
+func (t *EndpointTLS) check(url string) error {
+	t.NotAfter = time.Time{}
+	if t.empty() {
+		return nil
+	}
+	var mistakes []error
+	wrong := func(field string, why any) {
+		mistakes = append(mistakes, fmt.Errorf("TLS%s: %w: %v", field, ErrInvalid, why))
+	}
+	if len(url) < 6 || !strings.EqualFold(url[:6], "https:") {
+		wrong("", "the URL is not https")
+	}
+	if t.RootCAs != "" {
+		if _, err := identity.Roots(t.RootCAs); err != nil {
+			wrong(".RootCAs", err)
+		}
+	}
+	switch {
+	case t.Certificate == "" && t.Key.Value != "":
+		wrong(".Key", "there is no Certificate")
+	case t.Certificate != "":
+		leaf, err := identity.Leaf(t.Certificate)
+		if err != nil {
+			wrong(".Certificate", err)
+			break
+		}
+		t.NotAfter = leaf.NotAfter
+		if _, err := identity.Pair(t.Certificate, t.Key.Value); err != nil {
+			wrong(".Key", err)
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// checkNew refuses a certificate that is of no use any more, unless it was there
+// before: it must not keep its owner from changing something else.
+func (t *EndpointTLS) checkNew(old EndpointTLS) error {
+	if t.Certificate == old.Certificate || t.NotAfter.IsZero() || time.Now().Before(t.NotAfter) {
+		return nil
+	}
+	return fmt.Errorf("TLS.Certificate: %w: it has expired on %s", ErrInvalid, t.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// apply returns what t changes in a configuration.
+func (t *EndpointTLS) apply() (func(*tls.Config), error) {
+	var roots *x509.CertPool
+	var pair *tls.Certificate
+	var err error
+	if t.RootCAs != "" {
+		if roots, err = identity.Roots(t.RootCAs); err != nil {
+			return nil, fmt.Errorf("TLS.RootCAs: %w: %w", ErrInvalid, err)
+		}
+	}
+	if t.Certificate != "" {
+		if pair, err = identity.Pair(t.Certificate, t.Key.Value); err != nil {
+			return nil, fmt.Errorf("TLS.Certificate: %w: %w", ErrInvalid, err)
+		}
+	}
+	return func(c *tls.Config) {
+		if roots != nil {
+			c.RootCAs = roots
+		}
+		if pair != nil {
+			// Returned whatever the receiver's list of authorities says, so that it
+			// is the receiver who refuses it, with a reason, and not we in silence.
+			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
+		}
+	}, nil
 }
 
 // State is where a delivery stands.
@@ -517,15 +653,18 @@ func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
 		}
 	}
 	e.Rev, e.Disabled, e.DisabledReason = 0, false, ""
-	if err := errors.Join(append(mistakes, v.d.checkEndpoint(e))...); err != nil {
+	mistakes = append(mistakes, v.d.checkEndpoint(&e), e.TLS.checkNew(EndpointTLS{}))
+	if err := errors.Join(mistakes...); err != nil {
 		return Endpoint{}, err
 	}
-	return v.put(ctx, e)
+	registered, err := v.put(ctx, e)
+	registered.TLS.Key = Secret{} // which the caller has
+	return registered, err
 }
 
 // Update replaces an endpoint. Tenant, CreatedBy and the read-only fields stay
-// as they are; nil Secrets and an empty Auth.Secret keep the stored ones. With
-// Rev 0 it replaces any version, otherwise an old one is [ErrConflict]. Other
+// as they are; nil Secrets, an empty Auth.Secret and an empty TLS.Key keep the
+// stored ones. With Rev 0 it replaces any version, otherwise an old one is [ErrConflict]. Other
 // errors are those of Register.
 func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 	updated, err := v.change(ctx, e.ID, e.Rev, func(old Endpoint) (Endpoint, error) {
@@ -547,7 +686,10 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name {
 			a.Secret = old.Auth.Secret
 		}
-		return next, errors.Join(v.checkReach(next, false), v.d.checkEndpoint(next))
+		if t := &next.TLS; t.Key.Value == "" && t.Certificate != "" {
+			t.Key = old.TLS.Key
+		}
+		return next, errors.Join(v.checkReach(next, false), v.d.checkEndpoint(&next), next.TLS.checkNew(old.TLS))
 	})
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("update endpoint %q: %w", e.ID, err)
@@ -751,8 +893,9 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	}
 	c := results[0].Created[0]
 	r := v.d.attempt(ctx, t, &c)
+	defer t.close()
 	if !v.d.running.Load() {
-		defer v.d.client.CloseIdle()
+		defer v.d.closeIdle()
 	}
 	// The outcome is stored even if the caller has gone meanwhile.
 	storing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
@@ -1141,10 +1284,10 @@ func checkPeriod(from, to time.Time) error {
 }
 
 // checkEndpoint returns all that is wrong with an endpoint to be stored.
-func (d *Dispatcher) checkEndpoint(e Endpoint) error {
+func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 	mistakes := []error{
 		checkEndpointID(e.ID), checkTenant(e.Tenant), checkText("Description", e.Description), checkText("CreatedBy", e.CreatedBy),
-		checkAuth(e.Auth), d.checkURL(e.URL),
+		checkAuth(e.Auth), d.checkURL(e.Tenant, e.URL), e.TLS.check(e.URL),
 	}
 	if len(e.Events) > maxPatterns {
 		mistakes = append(mistakes, fmt.Errorf("Events: %w: %d are more than %d", ErrInvalid, len(e.Events), maxPatterns))
@@ -1181,8 +1324,8 @@ func (d *Dispatcher) checkEndpoint(e Endpoint) error {
 
 // checkURL names the setting that refuses a URL, where there is one: who runs
 // into it first is the developer, with a receiver on loopback.
-func (d *Dispatcher) checkURL(raw string) error {
-	_, err := d.client.CheckURL(raw)
+func (d *Dispatcher) checkURL(tenant, raw string) error {
+	_, err := d.client(tenant).CheckURL(raw)
 	var why string
 	switch {
 	case err == nil:
@@ -1225,7 +1368,7 @@ func checkText(field, text string) error {
 // withoutSecrets returns the endpoint as it is read back.
 func (e Endpoint) withoutSecrets() Endpoint {
 	e.Secrets = nil
-	e.Auth.Secret = Secret{}
+	e.Auth.Secret, e.TLS.Key = Secret{}, Secret{}
 	return e
 }
 
@@ -1239,6 +1382,10 @@ type endpointConfig struct {
 	AuthScheme  string            `json:"authScheme,omitempty"`
 	AuthName    string            `json:"authName,omitempty"`
 	AuthSecret  string            `json:"authSecret,omitempty"`
+	RootCAs     string            `json:"rootCAs,omitempty"`
+	Certificate string            `json:"certificate,omitempty"`
+	Key         string            `json:"key,omitempty"`
+	NotAfter    time.Time         `json:"notAfter,omitzero"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	RateLimit   float64           `json:"rateLimit,omitempty"`
 	Concurrency int               `json:"concurrency,omitempty"`
@@ -1267,6 +1414,7 @@ func (e Endpoint) record() (EndpointRecord, error) {
 	c := endpointConfig{
 		URL: e.URL, Description: e.Description, Profile: e.Profile,
 		AuthScheme: e.Auth.Scheme, AuthName: e.Auth.Name, AuthSecret: e.Auth.Secret.Value,
+		RootCAs: e.TLS.RootCAs, Certificate: e.TLS.Certificate, Key: e.TLS.Key.Value, NotAfter: e.TLS.NotAfter,
 		Headers: e.Headers, RateLimit: e.RateLimit, Concurrency: e.Concurrency, CreatedBy: e.CreatedBy,
 	}
 	for _, s := range e.Secrets {
@@ -1292,6 +1440,7 @@ func (r *EndpointRecord) endpoint() (Endpoint, error) {
 		ID: r.ID, URL: c.URL, Description: c.Description, Tenant: r.Tenant, AllTenants: r.AllTenants,
 		Events: r.Patterns, Profile: c.Profile,
 		Auth:    Auth{Scheme: c.AuthScheme, Name: c.AuthName, Secret: Secret{Value: c.AuthSecret}},
+		TLS:     EndpointTLS{RootCAs: c.RootCAs, Certificate: c.Certificate, Key: Secret{Value: c.Key}, NotAfter: c.NotAfter},
 		Headers: c.Headers, RateLimit: c.RateLimit, Concurrency: c.Concurrency, Ordered: r.Ordered, CreatedBy: c.CreatedBy,
 		Disabled: r.Disabled, DisabledReason: r.DisabledReason, FailingSince: r.FailingSince, NotBefore: r.NotBefore,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Rev: r.Rev,

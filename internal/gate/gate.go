@@ -161,6 +161,22 @@ func (g *Gate) Leave(p *Pass, now time.Time) {
 	g.refresh(k, now)
 }
 
+// Undo ends what Enter let in and was not worked on: it says nothing of the key.
+func (g *Gate) Undo(p *Pass, now time.Time) {
+	k := p.key
+	p.over = true
+	g.inflight--
+	k.inflight--
+	if k.wary {
+		g.held--
+		g.changed = true
+	}
+	if p.old {
+		k.old--
+	}
+	g.refresh(k, now)
+}
+
 // Forget drops the keys that were not used since then, and tells of each.
 func (g *Gate) Forget(since time.Time, forgotten func(name string)) {
 	for name, k := range g.keys {

@@ -311,3 +311,45 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 		}
 	}
 }
+
+// What was let in and came back at once has not shown that its key is quick.
+func TestWhatIsUndoneSaysNothingOfItsKey(t *testing.T) {
+	g := New(8)
+	now := time.Unix(0, 0)
+	k := g.Key("slow", 8, 0, false, now)
+	var slow, back Pass
+	if !g.Enter(k, &slow, now) {
+		t.Fatal("not let in")
+	}
+	g.Leave(&slow, now.Add(time.Minute))
+	now = now.Add(time.Minute)
+	for range 10 {
+		if !g.Enter(k, &back, now) {
+			t.Fatal("not let in again")
+		}
+		g.Undo(&back, now)
+	}
+	if free, room, _ := g.Plan(now); free != 8 || room["slow"] > 4 {
+		t.Errorf("free %d, room %v", free, room)
+	}
+	var passes [8]Pass
+	in := 0
+	for n := range passes {
+		if g.Enter(k, &passes[n], now) {
+			in++
+		}
+	}
+	other := g.Key("other", 8, 0, false, now)
+	if in != 4 || g.Enter(other, new(Pass), now) {
+		t.Errorf("%d of a slow key are let in beside one that is not known, want 4 in all", in)
+	}
+
+	fresh := New(8)
+	k = fresh.Key("unknown", 8, 0, false, now)
+	fresh.Enter(k, &back, now)
+	fresh.Undo(&back, now)
+	fresh.Enter(k, &back, now)
+	if fresh.Enter(k, new(Pass), now) {
+		t.Error("a key whose first work was not done is known")
+	}
+}

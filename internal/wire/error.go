@@ -11,13 +11,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/outhook/webhook/internal/tunnel"
 )
 
 // The stages at which an exchange can fail before its request is sent.
 var (
 	errDial      = errors.New("connecting")
 	errHandshake = errors.New("TLS handshake")
-	errProxy     = errors.New("proxy")
+	// Not quite before: the receiver had asked for a client certificate.
+	errCertificate = errors.New("connection closed after a client certificate was asked for")
 )
 
 // errConns ends an exchange whose receiver says on connection after connection
@@ -47,12 +50,24 @@ func (e *Error) Error() string { return e.text }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
+// DownProxy returns the proxy that is down, as a URL without credentials, and how
+// long to wait for it, where the error is [ErrProxyDown].
+func (e *Error) DownProxy() (proxy string, wait time.Duration) {
+	if p, ok := errors.AsType[*proxyError](e.cause); ok && p.down {
+		return p.proxy, p.wait
+	}
+	return "", 0
+}
+
 func describe(ctx context.Context, err error) string {
 	if errors.Is(err, ErrURL) {
 		return ErrURL.Error()
 	}
 	const unreachable = "connection failed"
-	if errors.Is(err, ErrBlocked) || errors.Is(err, errProxy) {
+	if errors.Is(err, ErrProxy) {
+		return "not sent: the sender's own network failed"
+	}
+	if errors.Is(err, ErrBlocked) {
 		return unreachable
 	}
 	if cut := context.Cause(ctx); cut != nil && errors.Is(err, cut) {
@@ -64,8 +79,7 @@ func describe(ctx context.Context, err error) string {
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		return "timeout"
 	}
-	op, _ := errors.AsType[*net.OpError](err)
-	if errors.Is(err, errDial) || op != nil && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) {
+	if errors.Is(err, errDial) || errors.Is(err, tunnel.ErrUnreachable) || errors.Is(err, tunnel.ErrUnclear) {
 		return unreachable
 	}
 	if text := describeTLS(err); text != "" {
@@ -107,6 +121,9 @@ func describeTLS(err error) string {
 	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
 		return strings.TrimPrefix(e.Err.Error(), "tls: ")
 	}
+	if errors.Is(err, errCertificate) {
+		return errCertificate.Error()
+	}
 	if !errors.Is(err, errHandshake) {
 		return ""
 	}
@@ -129,7 +146,8 @@ func isClosed(err error) bool {
 		}
 	}
 	return errors.Is(err, errConns) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.ErrClosedPipe) || strings.Contains(err.Error(), "server closed idle connection")
+		errors.Is(err, io.ErrClosedPipe) || strings.Contains(err.Error(), "server closed idle connection") ||
+		strings.Contains(err.Error(), "client conn could not be established")
 }
 
 // printable bounds a text in which the receiver's certificate has a say.

@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -63,7 +64,11 @@ type Options struct {
 	// never one of the environment. Connections to the proxy are not judged. Nor
 	// are the addresses of a host name, which the proxy resolves.
 	Proxy func(*http.Request) (*url.URL, error)
-	// TLS is the client's configuration; nil: the defaults. Never below TLS 1.2.
+	// Proxies is what is known of the proxies, to be shared with other clients;
+	// nil: of its own.
+	Proxies *Proxies
+	// TLS is the client's configuration; nil: the defaults. Never below TLS 1.2,
+	// and always with the verification of certificates.
 	TLS *tls.Config
 	// Resolver resolves host names; nil: net.DefaultResolver.
 	Resolver *net.Resolver
@@ -84,9 +89,17 @@ type Client struct {
 	direct    net.Dialer // dials proxies
 	replaced  func(ctx context.Context, network, address string) (net.Conn, error)
 	proxy     func(*http.Request) (*url.URL, error)
-	transport *http.Transport
+	proxies   *Proxies
+	base      *tls.Config     // for proxies
+	config    *tls.Config     // for receivers
+	idle      [2]int          // connections kept: per host, in all
+	transport *http.Transport // of what needs no proxy
 	maxBody   int64
-	buffers   sync.Pool // of *[16 << 10]byte
+	buffers   *sync.Pool // of *[16 << 10]byte
+
+	mu     sync.Mutex
+	routes map[string]*route // by the proxy's URL with its credentials
+	uses   uint64            // of routes
 }
 
 // New returns a client. It fails on options that cannot be meant, and when the
@@ -97,8 +110,13 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	config := o.TLS.Clone()
-	if config == nil {
+	switch {
+	case config == nil:
 		config = new(tls.Config)
+	case config.InsecureSkipVerify:
+		return nil, errors.New("TLS.InsecureSkipVerify: certificates are always verified; TLS.RootCAs adds authorities")
+	case config.MaxVersion != 0 && config.MaxVersion < tls.VersionTLS12:
+		return nil, errors.New("TLS.MaxVersion: TLS 1.2 is the minimum")
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	c := &Client{
@@ -107,19 +125,49 @@ func New(o Options) (*Client, error) {
 		direct:   net.Dialer{Resolver: o.Resolver},
 		replaced: o.Dial,
 		proxy:    o.Proxy,
+		proxies:  o.Proxies,
+		base:     config,
+		idle:     [2]int{cmp.Or(o.IdlePerHost, 64), cmp.Or(o.Idle, 1024)},
 		maxBody:  min(max(0, cmp.Or(o.MaxResponseBytes, 16<<10)), math.MaxInt32),
-		buffers:  sync.Pool{New: func() any { return new([16 << 10]byte) }},
+		buffers:  &sync.Pool{New: func() any { return new([16 << 10]byte) }},
 	}
-	c.transport = &http.Transport{
-		DialContext:            c.dial,
-		DialTLSContext:         c.dialTLS,
-		TLSClientConfig:        config,
-		TLSHandshakeTimeout:    connectTimeout, // of those through a proxy's tunnel
-		OnProxyConnectResponse: checkTunnel,
+	if c.proxies == nil {
+		c.proxies = NewProxies(func(context.Context, string, error) {})
+	}
+	c.open(config)
+	return c, nil
+}
+
+// WithTLS returns a client that differs in its TLS configuration towards
+// receivers, which change makes of a copy of this one's, and that uses none of
+// this one's connections.
+func (c *Client) WithTLS(change func(*tls.Config)) *Client {
+	config := c.base.Clone()
+	change(config)
+	config.InsecureSkipVerify, config.MinVersion = false, max(config.MinVersion, tls.VersionTLS12)
+	n := &Client{
+		guard: c.guard, dialer: c.dialer, direct: c.direct, replaced: c.replaced, proxy: c.proxy, proxies: c.proxies,
+		base: c.base, idle: [2]int{c.idle[0], c.idle[0]}, maxBody: c.maxBody, buffers: c.buffers,
+	}
+	n.open(config)
+	return n
+}
+
+// open gives the client connections of its own.
+func (c *Client) open(config *tls.Config) {
+	c.config, c.routes = config, make(map[string]*route)
+	c.transport = c.newTransport(config)
+	c.transport.DialContext, c.transport.DialTLSContext = c.dial, c.dialTLS
+}
+
+// newTransport returns a transport that lacks but its dialling.
+func (c *Client) newTransport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		TLSClientConfig:        config.Clone(), // which net/http changes
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true,
-		MaxIdleConns:           cmp.Or(o.Idle, 1024),
-		MaxIdleConnsPerHost:    cmp.Or(o.IdlePerHost, 64),
+		MaxIdleConnsPerHost:    c.idle[0],
+		MaxIdleConns:           c.idle[1],
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 		// A connection that died silently would fail every exchange until TCP
@@ -129,10 +177,6 @@ func New(o Options) (*Client, error) {
 			MaxReceiveBufferPerStream: int(c.maxBody + maxDrained), // no more than is read; 4 MiB by default
 		},
 	}
-	if c.proxy != nil {
-		c.transport.Proxy = func(r *http.Request) (*url.URL, error) { return exchangeOf(r.Context()).proxy, nil }
-	}
-	return c, nil
 }
 
 // Response is what came back.
@@ -180,6 +224,11 @@ func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byt
 	defer x.leave()
 	res, err := c.roundTrip(x, &r)
 	if err != nil {
+		// What such a receiver says of the certificate comes after the handshake,
+		// and may be lost when the connection breaks.
+		if x.certificate.Load() && isClosed(err) {
+			err = fmt.Errorf("%w: %w", errCertificate, err)
+		}
 		return Response{}, newError(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }()
@@ -193,45 +242,42 @@ func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byt
 
 // CloseIdle closes the connections that no exchange uses, and ends the attempts
 // to connect that none waits for.
-func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }
+func (c *Client) CloseIdle() {
+	c.transport.CloseIdleConnections()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.routes {
+		r.transport.CloseIdleConnections()
+	}
+}
 
 func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" && !c.guard.allowHTTP {
 		return nil, fmt.Errorf("%w: its scheme is not https", ErrURL)
 	}
+	var proxy *url.URL
 	if c.proxy != nil {
-		proxy, err := c.chooseProxy(r.WithContext(x.Context))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errProxy, err)
-		}
-		if proxy != nil {
-			// The guard will not see the address that the proxy dials.
-			if err := c.guard.target(r.URL); err != nil {
-				return nil, err
-			}
-			x.proxy = proxy
+		var err error
+		if proxy, err = c.chooseProxy(r.WithContext(x.Context)); err != nil {
+			return nil, err
 		}
 	}
 	ctx := context.Context(x)
 	if x.secured = r.URL.Scheme == "https"; x.secured { // only there is HTTP/2
 		ctx = httptrace.WithClientTrace(ctx, x.trace())
 	}
-	res, err := c.transport.RoundTrip(r.WithContext(ctx))
+	var res *http.Response
+	var err error
+	if proxy == nil {
+		res, err = c.transport.RoundTrip(r.WithContext(ctx))
+	} else if err = c.guard.target(r.URL); err == nil { // it will not see the address that the proxy dials
+		res, err = c.through(ctx, x, r, proxy)
+	}
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
 		_ = res.Body.Close()
 		return nil, fmt.Errorf("malformed HTTP status code %d", res.StatusCode)
 	}
 	return res, err
-}
-
-// chooseProxy calls the caller's function, whose panic is an error.
-func (c *Client) chooseProxy(r *http.Request) (proxy *url.URL, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return c.proxy(r)
 }
 
 func has(h http.Header, name string) bool {
@@ -243,12 +289,17 @@ func has(h http.Header, name string) bool {
 // same allocation.
 type exchange struct {
 	context.Context
-	body  bytes.Reader
-	proxy *url.URL // through which it goes; nil: none
+	body        bytes.Reader
+	certificate atomic.Bool // it made a connection whose receiver asked for one
 
 	secured      bool
 	meter        *meter // of its connection, if that is secured
 	conns, dials atomic.Int32
+
+	// Of one that goes through a proxy:
+	forward   bool         // it is the proxy that makes the request, rather than a tunnel
+	connected atomic.Bool  // it has a connection, whoever opened that
+	stage     atomic.Int32 // how far its own attempt to connect has come
 }
 
 type exchangeKey struct{}
@@ -272,8 +323,7 @@ func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, connectTimeout)
 }
 
-// dial connects to a stranger under the guard or, without it, to the proxy of
-// the exchange.
+// dial connects to a stranger under the guard.
 func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
@@ -282,39 +332,52 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, errConns
 	}
 	dial := c.replaced
-	switch {
-	case dial != nil:
-	case x.proxy != nil:
-		dial = c.direct.DialContext
-	default:
+	if dial == nil {
 		dial = c.dialer.DialContext
 	}
 	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
-	if x.secured {
-		// Framing is part of what comes, and what is on its way when reading ends.
-		conn = newMeter(conn, 2*(maxHeader+c.maxBody+maxDrained))
-	}
-	return conn, nil
+	return c.metered(x, conn), nil
 }
 
-// dialTLS is dial and the handshake. net/http would end a handshake by a timeout
-// of its own only.
+// metered bounds what comes on a connection that may turn out to be of HTTP/2.
+func (c *Client) metered(x *exchange, conn net.Conn) net.Conn {
+	if !x.secured {
+		return conn
+	}
+	// Framing is part of what comes, and what is on its way when reading ends.
+	return newMeter(conn, 2*(maxHeader+c.maxBody+maxDrained))
+}
+
+// dialTLS is dial and the handshake.
 func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
+	return handshake(ctx, conn, c.transport.TLSClientConfig, address)
+}
+
+// handshake makes conn a TLS connection to the address. net/http would end a
+// handshake by a timeout of its own only.
+func handshake(ctx context.Context, conn net.Conn, config *tls.Config, address string) (net.Conn, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	config := c.transport.TLSClientConfig.Clone()
+	config = config.Clone()
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(address)
 	}
-	if exchangeOf(ctx).proxy != nil {
-		config.NextProtos = nil // the tunnel is asked for over HTTP/1.1
+	choose, x := config.GetClientCertificate, exchangeOf(ctx)
+	if choose == nil {
+		choose = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return firstOf(config.Certificates, asked), nil
+		}
+	}
+	config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		x.certificate.Store(true)
+		return choose(asked)
 	}
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -324,11 +387,14 @@ func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn
 	return secured, nil
 }
 
-func checkTunnel(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: it answered CONNECT with %d", errProxy, res.StatusCode)
+// firstOf chooses a certificate as crypto/tls does.
+func firstOf(certificates []tls.Certificate, asked *tls.CertificateRequestInfo) *tls.Certificate {
+	for n := range certificates {
+		if asked.SupportsCertificate(&certificates[n]) == nil {
+			return &certificates[n]
+		}
 	}
-	return nil
+	return new(tls.Certificate)
 }
 
 // keepHeader makes a header fit to be stored, and reports whether that dropped

@@ -842,6 +842,9 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
+// notSent is what the owner is told of a proxy's fault.
+const notSent = "not sent: the sender's own network failed"
+
 func TestProxy(t *testing.T) {
 	var asked []string
 	proxy := receiver(t, func(conn net.Conn) {
@@ -873,11 +876,11 @@ func TestProxy(t *testing.T) {
 		t.Errorf("through the proxy: %+v, %v", res, err)
 	}
 	_, err := post(t, c, "https://example.com/a", "{}")
-	if err == nil || err.Error() != "connection failed" || !strings.Contains(errors.Unwrap(err).Error(), "403") {
+	if !errors.Is(err, ErrBlocked) || err.Error() != "connection failed" || !strings.Contains(errors.Unwrap(err).Error(), "403") {
 		t.Errorf("refused tunnel: %v, %v", err, errors.Unwrap(err))
 	}
 	_, err = post(t, c, "http://broken.example/a", "{}")
-	if err == nil || err.Error() != "connection failed" || strings.Contains(errors.Unwrap(err).Error(), "secret") {
+	if !errors.Is(err, ErrProxy) || err.Error() != notSent || strings.Contains(errors.Unwrap(err).Error(), "secret") {
 		t.Errorf("failing Proxy: %v, %v", err, errors.Unwrap(err))
 	}
 	if want := []string{"POST http://example.com/a", "CONNECT example.com:443"}; !slices.Equal(asked, want) {
@@ -942,7 +945,7 @@ func TestTunnelThroughProxies(t *testing.T) {
 		// The proxy's certificate is not the owner's affair.
 		if strings.HasPrefix(proxy, "https:") {
 			o.TLS = nil
-			if _, err := post(t, newClient(t, o), "https://example.com/", "hello"); err == nil || err.Error() != "connection failed" {
+			if _, err := post(t, newClient(t, o), "https://example.com/", "hello"); !errors.Is(err, ErrProxyDown) || err.Error() != notSent {
 				t.Errorf("proxy with an unknown certificate: %v", err)
 			}
 		}
