@@ -1111,6 +1111,9 @@ func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
 		t.err = fmt.Errorf("%w: this process has no profile %q", ErrInvalid, t.endpoint.Profile)
 		return t, t.err
 	}
+	if t.err = t.endpoint.checkStored(); t.err != nil {
+		return t, t.err
+	}
 	t.client = d.client(t.endpoint.Tenant)
 	if t.url, t.refused = t.client.CheckURL(t.endpoint.URL); t.refused != nil {
 		t.url = new(url.URL)

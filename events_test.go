@@ -250,63 +250,6 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// FuzzPatterns holds the patterns of a type against what a pattern means, as
-// Endpoint.Events says it.
-func FuzzPatterns(f *testing.F) {
-	f.Add("a.*", "a.b.c")
-	f.Add("*", "DOCUMENT_COMPLETED")
-	f.Add("1.2.3.4.5.6.7.*", "1.2.3.4.5.6.7.8")
-	f.Add("a.b.*", "a.b")
-	f.Fuzz(func(t *testing.T, pattern, eventType string) {
-		if checkType(eventType) != nil {
-			return
-		}
-		all := patternsOf(eventType)
-		if len(all) > maxSegments+1 {
-			t.Errorf("%q has %d patterns", eventType, len(all))
-		}
-		for _, p := range all {
-			if err := checkPattern(p); err != nil {
-				t.Errorf("pattern %q of %q: %v", p, eventType, err)
-			}
-		}
-		if checkPattern(pattern) != nil {
-			if matches([]string{pattern}, eventType) {
-				t.Errorf("%q is no pattern and yet matches %q", pattern, eventType)
-			}
-			return
-		}
-		prefix, isPrefix := strings.CutSuffix(pattern, "*")
-		want := pattern == eventType || isPrefix && strings.HasPrefix(eventType, prefix)
-		if got := matches([]string{pattern}, eventType); got != want {
-			t.Errorf("matches(%q, %q) = %t, want %t", pattern, eventType, got, want)
-		}
-	})
-}
-
-// FuzzTenants holds the tenants of an event against Scope.Contains, which says
-// the same from the other end.
-func FuzzTenants(f *testing.F) {
-	f.Add("acme", "acme/legal")
-	f.Add("acme", "acme2")
-	f.Add("", "acme")
-	f.Add("a/b", "a/b/c")
-	f.Fuzz(func(t *testing.T, endpoint, event string) {
-		if checkTenant(endpoint) != nil || checkTenant(event) != nil {
-			return
-		}
-		for _, tenant := range tenantsOf(event) {
-			if err := checkTenant(tenant); err != nil {
-				t.Errorf("tenant %q of %q: %v", tenant, event, err)
-			}
-		}
-		want := Scope{Tenant: endpoint}.Contains(event)
-		if got := slices.Contains(tenantsOf(event), endpoint); got != want {
-			t.Errorf("tenantsOf(%q) contains %q: %t, want %t", event, endpoint, got, want)
-		}
-	})
-}
-
 type panickingMarshaler struct{}
 
 func (panickingMarshaler) MarshalJSON() ([]byte, error) { panic("no text") }

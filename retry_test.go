@@ -339,23 +339,3 @@ func TestParseRetryAfter(t *testing.T) {
 		t.Errorf("no header: %v, want 0", got)
 	}
 }
-
-func FuzzParseRetryAfter(f *testing.F) {
-	for _, value := range []string{"120", "-1", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"} {
-		f.Add(value, int64(784111740))
-	}
-	f.Fuzz(func(t *testing.T, value string, now int64) {
-		got := parseRetryAfter(http.Header{"Retry-After": {value}}, time.Unix(now, 0))
-		if got < 0 || got > maxRetryAfter {
-			t.Fatalf("%q: %v, want 0 to %v", value, got, maxRetryAfter)
-		}
-		digits := strings.Trim(value, " \t")
-		isNumber := digits != "" && strings.Trim(digits, "0123456789") == ""
-		if isNumber && (got == 0) != (strings.Trim(digits, "0") == "") {
-			t.Fatalf("%q: %v", value, got)
-		}
-		if _, err := http.ParseTime(strings.TrimSpace(value)); err != nil && !isNumber && got != 0 && strings.TrimSpace(value) == digits {
-			t.Fatalf("%q, which is neither a number nor a date: %v", value, got)
-		}
-	})
-}

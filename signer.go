@@ -926,17 +926,17 @@ func checkHeaders(headers map[string]string, own []string) error {
 		if err := checkHeaderName("Headers", name); err != nil {
 			return err
 		}
-		canonical := http.CanonicalHeaderKey(name)
-		if slices.ContainsFunc(own, func(o string) bool { return http.CanonicalHeaderKey(o) == canonical }) {
+		canonical, key := http.CanonicalHeaderKey(name), headerKey(name)
+		if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == key }) {
 			return fmt.Errorf("Headers: %w: %s is set by the signature or Auth", ErrInvalid, canonical)
 		}
-		if seen[canonical] {
+		if seen[key] {
 			return fmt.Errorf("Headers: %w: %s is there twice", ErrInvalid, canonical)
 		}
 		if err := checkHeaderValue(headers[name]); err != nil {
 			return fmt.Errorf("Headers: %s: %w", canonical, err)
 		}
-		seen[canonical] = true
+		seen[key] = true
 		size += len(name) + len(headers[name])
 	}
 	if size > maxHeaderBytes {
@@ -982,7 +982,7 @@ func checkAuth(a Auth) error {
 			problem = "the key is not visible ASCII characters, with spaces only between them"
 		}
 	default:
-		problem = fmt.Sprintf("the scheme %q is none of basic, bearer and apikey", a.Scheme)
+		problem = fmt.Sprintf("the scheme %.32q is none of basic, bearer and apikey", a.Scheme)
 	}
 	if problem != "" {
 		return fmt.Errorf("Auth: %w: %s", ErrInvalid, problem)
@@ -1013,10 +1013,17 @@ func checkHeaderName(field, name string) error {
 	if !isWord(name, "!#$%&'*+-.^_`|~") {
 		return fmt.Errorf("%s: %w: %.64q is not a header name", field, ErrInvalid, name)
 	}
-	if canonical := http.CanonicalHeaderKey(name); reservedHeader(canonical) {
-		return fmt.Errorf("%s: %w: the header %s is reserved", field, ErrInvalid, canonical)
+	if key := headerKey(name); reservedHeader(key) {
+		return fmt.Errorf("%s: %w: the header %s is reserved", field, ErrInvalid, key)
 	}
 	return nil
+}
+
+// headerKey returns what tells header names apart: the canonical form with "-"
+// for "_". To receivers that read headers as CGI has them (RFC 3875, section
+// 4.1.18), as PHP, WSGI and Rack do, Content_Length is Content-Length.
+func headerKey(name string) string {
+	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
 }
 
 // checkHeaderValue returns ErrInvalid unless value is legal (RFC 9110, section

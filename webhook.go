@@ -225,7 +225,8 @@ type Endpoint struct {
 	// client certificate. Only with an https URL.
 	TLS EndpointTLS
 	// Headers are sent with every request. Names that HTTP, the signing scheme
-	// or Auth own are [ErrInvalid].
+	// or Auth own are [ErrInvalid], with "_" for "-" as well: some receivers
+	// cannot tell the two apart.
 	Headers map[string]string
 	// RateLimit is how many requests per second are started at the most; 0 is no
 	// limit. A tenth of a second's, at least one, may start at once. Where several dispatchers
@@ -1303,7 +1304,7 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 		mistakes = append(mistakes, checkSecrets(p.Signer, e.Secrets))
 		own := signatureHeaders(p.Signer)
 		if name, _ := e.Auth.header(); name != "" {
-			if slices.Contains(own, name) {
+			if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == headerKey(name) }) {
 				mistakes = append(mistakes, fmt.Errorf("Auth: %w: the header %s is the signature's", ErrInvalid, name))
 			}
 			own = append(slices.Clip(own), name)
@@ -1418,6 +1419,7 @@ func (e Endpoint) record() (EndpointRecord, error) {
 		Headers: e.Headers, RateLimit: e.RateLimit, Concurrency: e.Concurrency, CreatedBy: e.CreatedBy,
 	}
 	for _, s := range e.Secrets {
+		s.ExpiresAt = s.ExpiresAt.UTC() // JSON has no zone of seconds, nor one beyond a day
 		c.Secrets = append(c.Secrets, secretConfig(s))
 	}
 	config, err := json.Marshal(c)
@@ -1452,4 +1454,19 @@ func (r *EndpointRecord) endpoint() (Endpoint, error) {
 		e.Secrets = append(e.Secrets, Secret(s))
 	}
 	return e, nil
+}
+
+// checkStored returns why an endpoint cannot be sent to as it is stored, beside
+// its URL and its secrets, of which the guard and the signer judge: another hand
+// has written what Register refuses, or a later version, whose way to
+// authenticate must not be left out because this one does not know it.
+func (e *Endpoint) checkStored() error {
+	err := errors.Join(checkAuth(e.Auth), checkHeaders(e.Headers, nil))
+	if e.RateLimit < 0 || e.Concurrency < 0 || e.Concurrency > math.MaxInt32 {
+		err = errors.Join(err, fmt.Errorf("%w limits: %v per second, %d at once", ErrInvalid, e.RateLimit, e.Concurrency))
+	}
+	if err != nil {
+		return fmt.Errorf("the stored configuration of endpoint %q: %w", e.ID, err)
+	}
+	return nil
 }

@@ -1548,26 +1548,6 @@ func TestScopeContains(t *testing.T) {
 	}
 }
 
-// Downwards (Contains) and upwards (the fan-out's tenantsOf) must agree.
-func FuzzScopeContains(f *testing.F) {
-	f.Add("acme", "acme/legal")
-	f.Add("acme", "acme2")
-	f.Add("", "acme")
-	f.Add("a/b", "a/b/c")
-	f.Fuzz(func(t *testing.T, scope, tenant string) {
-		if checkTenant(scope) != nil || checkTenant(tenant) != nil {
-			return
-		}
-		got, want := Scope{Tenant: scope}.Contains(tenant), slices.Contains(tenantsOf(tenant), scope)
-		if got != want {
-			t.Errorf("%q contains %q: %v; it is among the tenants of the fan-out: %v", scope, tenant, got, want)
-		}
-		if scope != tenant && got && (Scope{Tenant: tenant}).Contains(scope) {
-			t.Errorf("%q and %q contain each other", scope, tenant)
-		}
-	})
-}
-
 func TestManagementCallsAreToldWithTheirActor(t *testing.T) {
 	r := newReceiver(t, nil)
 	seen := &notices{}

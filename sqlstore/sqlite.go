@@ -29,7 +29,11 @@ import (
 // other; up to 32 MiB of cache; and transactions that take the write lock when
 // they begin, so that they need not fail later.
 func SQLiteDSN(path string) string {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
+	escaped := (&url.URL{Path: path}).EscapedPath()
+	if strings.HasPrefix(path, "//") {
+		escaped = "//" + escaped // or else it would begin with an authority
+	}
+	u := url.URL{Scheme: "file", Opaque: escaped, RawQuery: url.Values{
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"},
 		"_txlock": {"immediate"},
 	}.Encode()}

@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/outhook/webhook/internal/nodetest"
 )
 
 // transforms are JSON texts and what JSON.stringify(JSON.parse(text)) is;
@@ -237,10 +237,13 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
-// TestTransformEqualsNode compares with JSON.stringify(JSON.parse(text)) of
-// Node.js, over the table above and pseudo-random documents.
+// stringified is JSON.stringify(JSON.parse(text)) in Node.js.
+const stringified = `text => JSON.stringify(JSON.parse(text))`
+
+// TestTransformEqualsNode compares with Node.js, over the table above and
+// pseudo-random documents. FuzzTransformEqualsNode does so over any bytes.
 func TestTransformEqualsNode(t *testing.T) {
-	node := requireNode(t)
+	node := nodetest.Start(t, stringified)
 	var texts []string
 	for _, tt := range transforms {
 		if !tt.exact {
@@ -253,46 +256,15 @@ func TestTransformEqualsNode(t *testing.T) {
 		writeRandom(&b, random, 3)
 		texts = append(texts, b.String())
 	}
-
-	in, err := json.Marshal(texts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), node, "-e", `
-		let texts = JSON.parse(require("fs").readFileSync(0, "utf8"));
-		process.stdout.write(JSON.stringify(texts.map(text => JSON.stringify(JSON.parse(text)))));`)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	if err := json.Unmarshal(out, &want); err != nil {
-		t.Fatal(err)
-	}
-	if len(want) != len(texts) {
-		t.Fatalf("node answered %d of %d texts", len(want), len(texts))
-	}
-	for i, text := range texts {
-		if got, err := Transform([]byte(text)); err != nil || string(got) != want[i] {
-			t.Fatalf("Transform(%s) = %s, %v, want %s", text, got, err, want[i])
+	for _, text := range texts {
+		want, err := node.Call(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Transform([]byte(text)); err != nil || string(got) != want {
+			t.Fatalf("Transform(%s) = %s, %v, want %s", text, got, err, want)
 		}
 	}
-}
-
-// requireNode returns the path of Node.js. Where there is none, the test is
-// skipped, unless OUTHOOK_REQUIRE is set: then it fails.
-func requireNode(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("node")
-	switch {
-	case err == nil:
-	case os.Getenv("OUTHOOK_REQUIRE") != "":
-		t.Fatalf("OUTHOOK_REQUIRE is set: %v", err)
-	default:
-		t.Skip("needs Node.js: node is not on PATH")
-	}
-	return path
 }
 
 // writeRandom writes a random JSON text, in any spelling that the grammar

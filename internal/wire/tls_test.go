@@ -19,7 +19,7 @@ import (
 
 // certificate makes a certificate of template signed by issuer, or by itself
 // when issuer is nil.
-func certificate(t *testing.T, template x509.Certificate, issuer *tls.Certificate) *tls.Certificate {
+func certificate(t testing.TB, template x509.Certificate, issuer *tls.Certificate) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 )
@@ -300,58 +299,4 @@ func TestRefusalRepeatsNothingSecret(t *testing.T) {
 			t.Errorf("%s: %v", raw, err)
 		}
 	}
-}
-
-func FuzzCheckURL(f *testing.F) {
-	for _, seed := range []string{
-		"https://example.com/hook?a=b", "http://example.com:8080", "https://127.1", "https://[::1%25lo]:443/", "https://[::ffff:7f00:1]",
-		"https://a:b@c/", "https://0x7f.1#", "https:\\\\e", "https://%41", "HTTPS://xn--a.B_c.:65535",
-	} {
-		f.Add(seed, true)
-		f.Add(seed, false)
-	}
-	var clients [2]*Client
-	for n, allow := range []bool{false, true} {
-		clients[n] = newClient(f, Options{AllowHTTP: allow})
-	}
-	f.Fuzz(func(t *testing.T, raw string, allowHTTP bool) {
-		c := clients[0]
-		if allowHTTP {
-			c = clients[1]
-		}
-		u, err := c.CheckURL(raw)
-		if err != nil {
-			if u != nil || errors.Is(err, ErrURL) == errors.Is(err, ErrBlocked) {
-				t.Fatalf("%q: %v, %v", raw, u, err)
-			}
-			return
-		}
-		if len(raw) > maxURL || u.User != nil || u.Fragment != "" || u.Opaque != "" {
-			t.Errorf("%q was accepted as %#v", raw, u)
-		}
-		if u.Scheme != "https" && !(allowHTTP && u.Scheme == "http") {
-			t.Errorf("%q: scheme %q", raw, u.Scheme)
-		}
-		switch p := u.Port(); {
-		case p == "", p == "443", p == "80" && allowHTTP, len(p) == 4, len(p) == 5 && p <= "65535":
-		default:
-			t.Errorf("%q: port %q", raw, p)
-		}
-		host := u.Hostname()
-		if a, err := netip.ParseAddr(host); err == nil {
-			if err := c.guard.address(a); err != nil || a.Zone() != "" {
-				t.Errorf("%q: %v", raw, err)
-			}
-			return
-		}
-		if name := strings.ToLower(strings.TrimSuffix(host, ".")); !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".internal") {
-			t.Errorf("%q: host %q", raw, host)
-		}
-		if host == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || strings.ContainsAny(u.Host, "%@/\\ ") {
-			t.Errorf("%q: host %q", raw, host)
-		}
-		if again, err := c.CheckURL(u.String()); err != nil && len(u.String()) <= maxURL || err == nil && again.Host != u.Host {
-			t.Errorf("%q became %q, which is %v, %v", raw, u, again, err)
-		}
-	})
 }

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -967,45 +966,4 @@ func TestConfigurationOfTLSIsNotChanged(t *testing.T) {
 	if c := newClient(t, Options{TLS: &tls.Config{MinVersion: tls.VersionTLS13}}); c.transport.TLSClientConfig.MinVersion != tls.VersionTLS13 {
 		t.Error("a higher minimum was lowered")
 	}
-}
-
-// Whatever a receiver sends, what is returned is bounded and can be stored.
-func FuzzResponse(f *testing.F) {
-	for _, seed := range []string{
-		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n",
-		"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.0 500 \xff\r\nX: \xff\r\n\r\nbody",
-		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
-		"HTTP/1.1 000 Nothing\r\n\r\n",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		o := local
-		o.MaxResponseBytes = 64
-		o.Dial = piped(func(conn net.Conn) {
-			if swallow(bufio.NewReader(conn)) {
-				_, _ = io.Copy(conn, bytes.NewReader(raw))
-			}
-		})
-		res, err := post(t, newClient(t, o), "http://example.com", "{}")
-		if err != nil {
-			if _, ok := errors.AsType[*Error](err); !ok || strings.Contains(err.Error(), "timeout") {
-				t.Fatalf("%#v", err)
-			}
-			return
-		}
-		size := 0
-		for name, values := range res.Header {
-			size += fieldSize(name, values)
-			for _, v := range values {
-				if !utf8.ValidString(name) || !utf8.ValidString(v) || strings.Contains(v, "\x00") {
-					t.Errorf("%q: %q", name, v)
-				}
-			}
-		}
-		if res.StatusCode < 100 || res.StatusCode > 999 || len(res.Body) > 64 || size > maxKeptHeader {
-			t.Errorf("status %d, %d bytes of body, %d of header", res.StatusCode, len(res.Body), size)
-		}
-	})
 }
