@@ -1,14 +1,18 @@
 package webhook
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +32,7 @@ import (
 	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/breaker"
 	"github.com/outhook/webhook/internal/crew"
+	"github.com/outhook/webhook/internal/fresh"
 	"github.com/outhook/webhook/internal/gate"
 	"github.com/outhook/webhook/internal/illness"
 	"github.com/outhook/webhook/internal/slogcore"
@@ -54,6 +59,10 @@ type Profile struct {
 	Timeout time.Duration
 	// Retry defaults to DefaultRetry().
 	Retry RetryPolicy
+	// Verification, unless nil, asks a receiver for its consent: its endpoint is
+	// registered disabled, and receives nothing until [View.Verify]. Those that
+	// were registered before their profile had one go on as they are.
+	Verification Verification
 }
 
 // Network says where requests may go, and how. The zero value is HTTPS to
@@ -125,6 +134,9 @@ type Config struct {
 	// Connections are not shared between networks. An endpoint with AllTenants,
 	// and one of the tenant "", uses Network.
 	Networks map[string]Network
+	// Authorizer gets the tokens of endpoints whose Auth is [OAuth2]; without
+	// one, there are none.
+	Authorizer Authorizer
 	// Concurrency is how many requests are in flight in all. One endpoint
 	// alone gets at most half of it, and so do all those together that are
 	// slow or have not answered yet. Up to twice as many idle connections are
@@ -311,6 +323,9 @@ func (p Profile) or(base Profile) Profile {
 	if p.Retry == nil {
 		p.Retry = base.Retry
 	}
+	if p.Verification == nil {
+		p.Verification = base.Verification
+	}
 	setDefault(&p.ContentType, base.ContentType)
 	setDefault(&p.UserAgent, base.UserAgent)
 	setDefault(&p.Timeout, base.Timeout)
@@ -374,7 +389,7 @@ func (c *Config) mistakes(profiles map[string]*Profile) (mistakes []error) {
 				wrong(field+"."+h[0], "%v", err)
 			}
 		}
-		for part, v := range map[string]any{"Retry": p.Retry, "Signer": p.Signer} {
+		for part, v := range map[string]any{"Retry": p.Retry, "Signer": p.Signer, "Verification": p.Verification} {
 			if v, ok := v.(interface{ validate() error }); ok {
 				if err := v.validate(); err != nil {
 					mistakes = append(mistakes, fmt.Errorf("%s.%s: %w", field, part, err))
@@ -770,8 +785,8 @@ func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, sto
 		}
 		cut = j.target.takes(r.claims, room) || cut
 		id, limit, perSecond := j.target.record.ID, r.config.EndpointConcurrency, 0.0
-		if e, n := &j.target.endpoint, max(int(r.present.Load()), 1); e.Concurrency > 0 || e.RateLimit > 0 {
-			limit, perSecond = cmp.Or((e.Concurrency+n-1)/n, limit), e.RateLimit/float64(n)
+		if e, n := &j.target.endpoint, max(int(r.present.Load()), 1); e.Concurrency > 0 || e.rate() > 0 {
+			limit, perSecond = cmp.Or((e.Concurrency+n-1)/n, limit), e.rate()/float64(n)
 		}
 		if r.gate.Enter(r.gate.Key(id, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
 			r.crew.Start(j)
@@ -1086,9 +1101,10 @@ type target struct {
 	endpoint Endpoint        // with its secrets
 	profile  *Profile
 	url      *url.URL
-	refused  error       // by the network, which may have changed since Register
-	headers  http.Header // the same at every attempt
-	auth     string      // the name of the header that is redacted in the log
+	refused  error                // by the network, which may have changed since Register
+	headers  http.Header          // the same at every attempt
+	auth     string               // the name of the header that is redacted in the log
+	token    *fresh.Value[string] // of that header; nil: it does not change
 	breaker  *breaker.Breaker
 	client   *wire.Client           // of its tenant's network, or its own
 	own      bool                   // the client is
@@ -1133,9 +1149,17 @@ func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
 	for name, value := range t.endpoint.Headers {
 		t.headers[http.CanonicalHeaderKey(name)] = []string{value}
 	}
+	maps.Copy(t.headers, t.profile.verificationHeaders())
 	if name, value := t.endpoint.Auth.header(); name != "" {
 		t.auth = name
 		t.headers[name] = []string{value}
+	}
+	if t.endpoint.Auth.Scheme == authOAuth2 {
+		if d.config.Authorizer == nil {
+			t.err = fmt.Errorf("Auth: %w", errNoAuthorizer)
+			return t, t.err
+		}
+		t.token = fresh.New(func(ctx context.Context) (string, time.Time, error) { return d.fetchToken(ctx, t) })
 	}
 	return t, nil
 }
@@ -1171,6 +1195,41 @@ func (t *target) fault(err error) (wait time.Duration) {
 	}
 	_, wait = t.illness.Fault(time.Now())
 	return wait
+}
+
+// authorize adds the header whose value has to be fetched, if there is one, and
+// returns that. Its error is a tokenError.
+func (t *target) authorize(ctx context.Context, h http.Header) (string, error) {
+	if t.token == nil {
+		return "", nil
+	}
+	token, err := t.token.Get(ctx)
+	if err != nil {
+		if _, ok := errors.AsType[*tokenError](err); !ok { // it was waited for in vain
+			err = newTokenError(err, t.endpoint.Auth)
+		}
+		return "", err
+	}
+	h[t.auth] = []string{token}
+	return token, nil
+}
+
+// fetchToken asks the authorizer for what the endpoint's Authorization header is
+// to say. Its error is a tokenError.
+func (d *Dispatcher) fetchToken(ctx context.Context, t *target) (header string, until time.Time, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the type only: the value might contain a secret
+			header, err = "", &tokenError{text: fmt.Sprintf("the authorizer panicked: %T", r), ours: true}
+		}
+	}()
+	header, until, err = d.config.Authorizer.Authorize(ctx, d.client(t.endpoint.Tenant).HTTP(ctx, t.profile.UserAgent), t.endpoint.Auth)
+	switch {
+	case err != nil:
+		return "", until, newTokenError(err, t.endpoint.Auth)
+	case !isCredential(header) || len(header) > maxHeaderBytes:
+		return "", until, &tokenError{text: fmt.Sprintf("it is not visible ASCII characters, of which there are at most %d", maxHeaderBytes)}
+	}
+	return header, until, nil
 }
 
 // made reports whether t was made of that record.
@@ -1281,12 +1340,137 @@ func (p *Profile) addHeaders(h http.Header, m Message, t *target) (err error) {
 	}()
 	for name, values := range p.Headers(m) {
 		name = http.CanonicalHeaderKey(name)
-		if reservedHeader(name) || name == t.auth || slices.Contains(signatureHeaders(p.Signer), name) {
+		if reservedHeader(name) || name == t.auth || slices.Contains(p.ownHeaders(), name) {
 			return fmt.Errorf("profile headers: %w: the name %s is reserved", ErrInvalid, name)
 		}
 		h[name] = values
 	}
 	return nil
+}
+
+// ownHeaders returns the names of the headers that only the profile itself may
+// write.
+func (p *Profile) ownHeaders() []string {
+	return slices.AppendSeq(slices.Clip(signatureHeaders(p.Signer)), maps.Keys(p.verificationHeaders()))
+}
+
+// verificationHeaders returns the headers that the Verification adds to every
+// delivery.
+func (p *Profile) verificationHeaders() http.Header {
+	if v, ok := p.Verification.(interface{ headers() http.Header }); ok {
+		return v.headers()
+	}
+	return nil
+}
+
+// askConsent makes the exchange of the profile's Verification and returns the
+// rate that the receiver grants. The error matches ErrNotVerified where it is the
+// receiver's; its text is for the endpoint's owner, what is logged for operators.
+func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, err error) {
+	within, cancel := context.WithTimeout(ctx, t.profile.Timeout)
+	defer cancel()
+	challenge := base64.RawURLEncoding.EncodeToString(randomBytes())
+	r, err := t.consentRequest(within, challenge)
+	if err != nil {
+		return 0, err
+	}
+	res, err := d.ask(within, t, r)
+	told, level := err, zap.InfoLevel
+	switch {
+	case err == nil:
+		rate, err = t.consent(res, challenge)
+		told = err
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	default:
+		told = errors.New(ownerText(err))
+		if errors.Is(err, wire.ErrBlocked) {
+			level = zap.WarnLevel
+		}
+	}
+	if err != nil {
+		d.log.Log(level, "an endpoint is not verified", zap.String("endpoint", t.record.ID), zap.String("url", withoutQuery(t.url)), zap.NamedError("error", operatorError(err)))
+		return 0, fmt.Errorf("%w: %w", ErrNotVerified, told)
+	}
+	return rate, nil
+}
+
+// ask sends a request of a Verification.
+func (d *Dispatcher) ask(ctx context.Context, t *target, r *http.Request) (*http.Response, error) {
+	if t.refused != nil {
+		return nil, t.refused
+	}
+	if _, err := t.authorize(ctx, r.Header); err != nil {
+		return nil, err
+	}
+	return t.client.HTTP(ctx, t.profile.UserAgent).Do(r)
+}
+
+// ownerText returns what an endpoint's owner is told of a request that brought no
+// answer.
+func ownerText(err error) string {
+	if e, ok := errors.AsType[*tokenError](err); ok {
+		return e.Error()
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e.Error()
+	}
+	return "connection failed"
+}
+
+// consentRequest returns the request that asks a receiver for its consent, with
+// what a delivery would have.
+func (t *target) consentRequest(ctx context.Context, challenge string) (r *http.Request, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r, err = nil, fmt.Errorf("verification panicked: %v", p)
+		}
+	}()
+	asked, err := t.profile.Verification.Request(t.endpoint.URL, challenge)
+	if err != nil {
+		return nil, fmt.Errorf("verification: %w", err)
+	}
+	var body []byte
+	if asked.Body != nil {
+		if body, err = io.ReadAll(asked.Body); err != nil {
+			return nil, fmt.Errorf("verification: %w", err)
+		}
+	}
+	if r, err = http.NewRequestWithContext(ctx, asked.Method, asked.URL.String(), bytes.NewReader(body)); err != nil {
+		return nil, fmt.Errorf("verification: %w", err)
+	}
+	maps.Copy(r.Header, t.headers)
+	delete(r.Header, "Content-Type")
+	maps.Copy(r.Header, asked.Header)
+	if len(body) == 0 {
+		return r, nil
+	}
+	now := time.Now()
+	m := Message{
+		ID: uuid.Must(uuid.NewV7()).String(), EventType: verificationType, Tenant: t.endpoint.Tenant, URL: t.endpoint.URL,
+		Attempt: 1, EventTime: now, Timestamp: now, Body: body,
+	}
+	if err := t.profile.addHeaders(r.Header, m, t); err != nil {
+		return nil, err
+	}
+	if _, err := sign(t.profile.Signer, r.Header, m, validSecrets(t.endpoint.Secrets, now)); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return r, nil
+}
+
+// consent returns what the profile's Verification makes of an answer.
+func (t *target) consent(res *http.Response, challenge string) (rate float64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("verification panicked: %v", p)
+		}
+	}()
+	rate, err = t.profile.Verification.Consent(res, challenge)
+	if err == nil && (!(rate >= 0) || math.IsInf(rate, 0)) {
+		err = fmt.Errorf("the rate %v is not a number from 0", rate)
+	}
+	return rate, err
 }
 
 // post sends the request and classifies the response.
@@ -1298,10 +1482,15 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 		return t.refused
 	}
 	start := time.Now()
-	response, err := t.client.Post(within, t.url, h, m.Body)
+	token, err := t.authorize(within, h)
+	posted := err == nil
+	var response wire.Response
+	if posted {
+		response, err = t.client.Post(within, t.url, h, m.Body)
+	}
 	if r.proxy = errors.Is(err, wire.ErrProxy); r.proxy {
 		r.wait = t.fault(err)
-	} else if ctx.Err() == nil {
+	} else if posted && ctx.Err() == nil {
 		t.illness.Well(start)
 		t.down.Store(nil)
 	}
@@ -1309,6 +1498,9 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 		if r.cut = ctx.Err() != nil; r.cut {
 			r.attempt.Error = "cut short: the sender stopped waiting"
 			return ctx.Err()
+		}
+		if e, ok := errors.AsType[*tokenError](err); ok {
+			r.ours = r.ours || e.ours
 		}
 		r.attempt.Error = err.Error()
 		return err
@@ -1320,6 +1512,10 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 		return nil
 	}
 	switch a.StatusCode {
+	case http.StatusUnauthorized:
+		if t.token != nil {
+			t.token.Drop(token) // the next attempt has another
+		}
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		r.retryAfter = parseRetryAfter(response.Header, time.Now())
 	}
@@ -1356,6 +1552,9 @@ func (d *Dispatcher) record(ctx context.Context, t *target, c *Claimed, r *resul
 // operatorError returns the cause of an error whose own text is made for the
 // endpoint's owner.
 func operatorError(err error) error {
+	if e, ok := errors.AsType[*tokenError](err); ok && e.cause != nil {
+		return fmt.Errorf("no access token: %w", operatorError(e.cause))
+	}
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Unwrap() != nil {
 		return e.Unwrap()
 	}
@@ -1555,10 +1754,14 @@ type (
 	EndpointUpdated struct{ EndpointID, Tenant, Actor string }
 	// EndpointUnregistered follows View.Unregister.
 	EndpointUnregistered struct{ EndpointID, Tenant, Actor string }
+	// EndpointVerified follows View.Verify. EndpointEnabled comes after it, where
+	// that has enabled the endpoint too.
+	EndpointVerified struct{ EndpointID, Tenant, Actor string }
 	// EndpointEnabled follows View.Enable.
 	EndpointEnabled struct{ EndpointID, Tenant, Actor string }
 	// EndpointDisabled follows View.Disable, and the library's own disabling,
-	// which is Automatic and has no Actor.
+	// which is Automatic and has no Actor: of one that fails or is gone, and of one
+	// that an Update has made unverified.
 	EndpointDisabled struct {
 		EndpointID, Tenant, Actor, Reason string
 		Automatic                         bool
@@ -1603,6 +1806,7 @@ func (ProxyRecovered) notice()       {}
 func (EndpointRegistered) notice()   {}
 func (EndpointUpdated) notice()      {}
 func (EndpointUnregistered) notice() {}
+func (EndpointVerified) notice()     {}
 func (EndpointEnabled) notice()      {}
 func (EndpointDisabled) notice()     {}
 func (SecretsRevealed) notice()      {}

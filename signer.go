@@ -1,18 +1,24 @@
 package webhook
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -711,6 +717,191 @@ func (s Signers) validate() error {
 	return nil
 }
 
+// Authorizer gets the access tokens of the endpoints whose Auth is [OAuth2].
+// Module github.com/outhook/webhook/oauth2 has one.
+type Authorizer interface {
+	// Authorize asks a.TokenURL for a token and returns the value of the
+	// Authorization header, "Bearer " and the token, and until when it is good;
+	// zero if that is not known. It is called for one token, and the result is
+	// kept by the library.
+	//
+	// The URL comes from a stranger. Requests are therefore made with client
+	// alone, which reaches what [Network] permits, follows no redirect, reads
+	// answers of at most 64 KiB, and ends with ctx, that is within the timeout of
+	// the attempt.
+	//
+	// The error's text is shown to the endpoint's owner and logged: it holds
+	// neither the client secret nor a token, nor what the server has said beyond
+	// the error codes of RFC 6749, section 5.2. An error of client may be wrapped.
+	Authorize(ctx context.Context, client *http.Client, a Auth) (header string, until time.Time, err error)
+}
+
+// AuthorizerFunc is a function that is an [Authorizer].
+type AuthorizerFunc func(ctx context.Context, client *http.Client, a Auth) (header string, until time.Time, err error)
+
+// Authorize implements [Authorizer].
+func (f AuthorizerFunc) Authorize(ctx context.Context, client *http.Client, a Auth) (string, time.Time, error) {
+	return f(ctx, client, a)
+}
+
+var errNoAuthorizer = fmt.Errorf("%w: oauth2 needs Config.Authorizer", ErrNotSupported)
+
+// tokenError is why there is no token. Its text is for the endpoint's owner.
+type tokenError struct {
+	text  string
+	cause error // for the operator: it names no URL
+	ours  bool  // it says nothing of the endpoint
+}
+
+func (e *tokenError) Error() string { return "no access token: " + e.text }
+
+func (e *tokenError) Unwrap() error { return e.cause }
+
+// newTokenError makes the error of an authorizer, or of the wait for it, fit to
+// be shown.
+func newTokenError(err error, a Auth) *tokenError {
+	if e, ok := errors.AsType[*url.Error](err); ok { // net/http adds the URL
+		err = e.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &tokenError{text: "timeout", cause: err}
+	}
+	text, id, secret := err.Error(), url.QueryEscape(a.Name), url.QueryEscape(a.Secret.Value)
+	for _, form := range []string{
+		a.Secret.Value, secret, // RFC 6749, section 2.3.1, in the body and in the header
+		base64.StdEncoding.EncodeToString([]byte(id + ":" + secret)), base64.StdEncoding.EncodeToString([]byte(a.Name + ":" + a.Secret.Value)),
+	} {
+		if strings.Contains(text, form) {
+			return &tokenError{text: fmt.Sprintf("the text of the %T is withheld, it contains the client secret", err)}
+		}
+	}
+	return &tokenError{text: errorText(err), cause: err}
+}
+
+// Verification makes sure that a receiver wants what its endpoint is to be sent,
+// before it is sent any of it: see [Profile].Verification. [AbuseProtection] and
+// [ChallengeEcho] are two.
+type Verification interface {
+	// Request returns the request that asks. url is the endpoint's; challenge is
+	// 43 characters of base64url, random and new each time. The request is sent
+	// as a delivery is, with the endpoint's own headers and Auth and, if it has a
+	// body, signed.
+	Request(url, challenge string) (*http.Request, error)
+	// Consent returns nil if the response, whose body is in memory and at most
+	// 64 KiB, says yes, and how many requests per second are granted, 0 for no
+	// limit. The error is for the endpoint's owner.
+	Consent(res *http.Response, challenge string) (rate float64, err error)
+}
+
+// AbuseProtection is the handshake of CloudEvents (HTTP 1.1 Web Hooks for Event
+// Delivery 1.0.1, section 4): an OPTIONS request, and consent by the header
+// WebHook-Allowed-Origin alone, whatever the status is. Every delivery then has
+// the header WebHook-Request-Origin as well (section 2.1).
+//
+// Consent by callback (WebHook-Request-Callback) is not offered: a receiver that
+// withholds the header has not agreed.
+type AbuseProtection struct {
+	// Origin is the DNS name that stands for the sending system:
+	// "webhooks.product.example". The receiver agrees to it, or to any by "*".
+	Origin string
+	// Rate is how many requests per minute to ask for; 0 asks for none in
+	// particular. The receiver's WebHook-Allowed-Rate decides, "*" for no limit;
+	// if it has none, Rate is kept to.
+	Rate int
+}
+
+// Request implements [Verification].
+func (v AbuseProtection) Request(url, _ string) (*http.Request, error) {
+	r, err := http.NewRequest(http.MethodOptions, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set(requestOrigin, v.Origin)
+	if v.Rate > 0 {
+		r.Header.Set("Webhook-Request-Rate", strconv.Itoa(v.Rate))
+	}
+	return r, nil
+}
+
+// Consent implements [Verification].
+func (v AbuseProtection) Consent(res *http.Response, _ string) (rate float64, err error) {
+	switch origins := res.Header.Values("Webhook-Allowed-Origin"); {
+	case len(origins) == 0:
+		return 0, errors.New("the answer has no header WebHook-Allowed-Origin")
+	case len(origins) > 1 || origins[0] != "*" && !strings.EqualFold(origins[0], v.Origin):
+		return 0, fmt.Errorf("the answer's header WebHook-Allowed-Origin is neither %s nor *", v.Origin)
+	}
+	switch rates := res.Header.Values("Webhook-Allowed-Rate"); {
+	case len(rates) == 0:
+		return float64(v.Rate) / 60, nil
+	case len(rates) == 1 && rates[0] == "*":
+		return 0, nil
+	case len(rates) == 1 && len(rates[0]) <= 18 && strings.Trim(rates[0], "0123456789") == "":
+		if perMinute, err := strconv.ParseInt(rates[0], 10, 64); err == nil && perMinute > 0 {
+			return float64(perMinute) / 60, nil
+		}
+	}
+	return 0, errors.New("the answer's header WebHook-Allowed-Rate is neither a number of requests per minute nor *")
+}
+
+const requestOrigin = "Webhook-Request-Origin"
+
+// headers returns what every delivery says of the handshake.
+func (v AbuseProtection) headers() http.Header { return http.Header{requestOrigin: {v.Origin}} }
+
+func (v AbuseProtection) validate() error {
+	switch {
+	case len(v.Origin) > 253 || !isWord(v.Origin, "-._") || strings.HasPrefix(v.Origin, ".") || strings.Contains(v.Origin, ".."):
+		return fmt.Errorf("Origin: %w: %.64q is not a DNS name", ErrInvalid, v.Origin)
+	case v.Rate < 0:
+		return fmt.Errorf("Rate: %w: %d is negative", ErrInvalid, v.Rate)
+	}
+	return nil
+}
+
+// ChallengeEcho is a signed POST of {"type":"endpoint.verification","challenge":"…"},
+// which the receiver answers with status 2xx and a body that is the challenge
+// itself, white space around it aside.
+type ChallengeEcho struct {
+	// Type is the type in the body. Defaults to "endpoint.verification".
+	Type string
+}
+
+// Request implements [Verification].
+func (v ChallengeEcho) Request(url, challenge string) (*http.Request, error) {
+	body, err := json.Marshal(struct {
+		Type      string `json:"type"`
+		Challenge string `json:"challenge"`
+	}{cmp.Or(v.Type, verificationType), challenge})
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return r, nil
+}
+
+// Consent implements [Verification].
+func (v ChallengeEcho) Consent(res *http.Response, challenge string) (rate float64, err error) {
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return 0, fmt.Errorf("status %d", res.StatusCode)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err
+	}
+	if subtle.ConstantTimeCompare(bytes.TrimSpace(body), []byte(challenge)) != 1 {
+		return 0, errors.New("the answer's body is not the challenge")
+	}
+	return 0, nil
+}
+
+// verificationType is Message.EventType of the request of a Verification.
+const verificationType = "endpoint.verification"
+
 var (
 	errNoSecret = fmt.Errorf("%w secrets: the signing scheme needs one", ErrInvalid)
 	errNoMatch  = fmt.Errorf("%w: it does not match", ErrBadSignature)
@@ -914,7 +1105,7 @@ const (
 )
 
 // checkHeaders returns ErrInvalid unless an endpoint may have these headers,
-// which must not be among own, the names that its scheme and Auth write. Its
+// which must not be among own, the names that its profile and Auth write. Its
 // error names the header and contains no value.
 func checkHeaders(headers map[string]string, own []string) error {
 	if len(headers) > maxHeaders {
@@ -928,7 +1119,7 @@ func checkHeaders(headers map[string]string, own []string) error {
 		}
 		canonical, key := http.CanonicalHeaderKey(name), headerKey(name)
 		if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == key }) {
-			return fmt.Errorf("Headers: %w: %s is set by the signature or Auth", ErrInvalid, canonical)
+			return fmt.Errorf("Headers: %w: %s is set by the profile or Auth", ErrInvalid, canonical)
 		}
 		if seen[key] {
 			return fmt.Errorf("Headers: %w: %s is there twice", ErrInvalid, canonical)
@@ -951,12 +1142,14 @@ func checkAuth(a Auth) error {
 	secret := a.Secret.Value
 	problem := ""
 	switch {
-	case len(a.Name)+len(secret) > maxHeaderBytes:
+	case len(a.Name)+len(secret)+len(a.Scope)+len(a.Params) > maxHeaderBytes:
 		problem = fmt.Sprintf("it has more than %d bytes", maxHeaderBytes)
 	case !a.Secret.ExpiresAt.IsZero():
 		problem = "its secret must not expire"
 	case a.Scheme == "" && (a.Name != "" || secret != ""):
 		problem = "it has a name or a secret, but no scheme"
+	case a.Scheme != authOAuth2 && a.TokenURL+a.Scope+a.Params != "":
+		problem = "TokenURL, Scope and Params are for oauth2 alone"
 	case a.Scheme == "":
 	case a.Scheme == authBasic:
 		switch { // RFC 7617, section 2
@@ -981,13 +1174,48 @@ func checkAuth(a Auth) error {
 		if !isCredential(secret) {
 			problem = "the key is not visible ASCII characters, with spaces only between them"
 		}
+	case a.Scheme == authOAuth2:
+		problem = oauth2Problem(a)
 	default:
-		problem = fmt.Sprintf("the scheme %.32q is none of basic, bearer and apikey", a.Scheme)
+		problem = fmt.Sprintf("the scheme %.32q is none of basic, bearer, apikey and oauth2", a.Scheme)
 	}
 	if problem != "" {
 		return fmt.Errorf("Auth: %w: %s", ErrInvalid, problem)
 	}
 	return nil
+}
+
+// oauth2Problem says what is wrong with client credentials (RFC 6749, appendix
+// A), "" for nothing. Their TokenURL is checked as the endpoint's URL is.
+func oauth2Problem(a Auth) string {
+	invisible := func(r rune) bool { return r < ' ' || r > '~' }
+	switch {
+	case a.Name == "" || strings.ContainsFunc(a.Name, invisible):
+		return "the client ID is not one or more visible ASCII characters"
+	case a.Secret.Value == "" || strings.ContainsFunc(a.Secret.Value, invisible):
+		return "the client secret is not one or more visible ASCII characters"
+	case a.Scope != "" && !isScope(a.Scope):
+		return "the scope is not words of visible ASCII, without quotes and backslashes, with one space between two of them"
+	}
+	params, err := url.ParseQuery(a.Params)
+	if err != nil {
+		return "its parameters are not encoded as in a URL"
+	}
+	for _, name := range []string{"grant_type", "client_id", "client_secret", "scope"} {
+		if params.Has(name) {
+			return "its parameters name " + name
+		}
+	}
+	return ""
+}
+
+func isScope(scope string) bool {
+	for word := range strings.SplitSeq(scope, " ") {
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return false
+		}
+	}
+	return true
 }
 
 // reservedHeader reports whether only the library itself, or net/http, may write

@@ -121,6 +121,20 @@
 // counts as the receiver's answer, unless it is 407 or says so in a header of
 // smokescreen or Squid.
 //
+// # Consent and authentication
+//
+// A profile may ask a receiver whether it wants what it will be sent, before its
+// endpoint is sent anything ([Profile].Verification): by the handshake of
+// CloudEvents ([AbuseProtection]), by a challenge that has to come back
+// ([ChallengeEcho]), or in a way of its own ([Verification]). Register makes no
+// request; the application calls [View.Verify] when the customer is ready. A new
+// URL has to be verified anew.
+//
+// Beside its signature, a request may carry what the receiver's own gateway asks
+// for ([Auth]): basic authentication, a bearer token, an API key, or the access
+// tokens of OAuth 2.0 client credentials, which module
+// github.com/outhook/webhook/oauth2 fetches ([OAuth2]).
+//
 // # Stores
 //
 // [MemoryStore] forgets with the process. Package sqlstore keeps everything in the
@@ -146,6 +160,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/outhook/webhook/internal/identity"
 	"github.com/outhook/webhook/internal/wire"
@@ -177,6 +192,9 @@ var (
 	// ErrBlockedAddress says that [Network] forbids an endpoint's URL or the
 	// address that its host name resolved to.
 	ErrBlockedAddress = errors.New("address not allowed")
+	// ErrNotVerified says that an endpoint's receiver has not agreed to be sent
+	// anything: it did not answer, or not as its [Verification] wants it.
+	ErrNotVerified = errors.New("not verified")
 	// ErrNotSupported says that the store or the signing scheme cannot do what
 	// was asked.
 	ErrNotSupported = errors.New("not supported")
@@ -218,15 +236,15 @@ type Endpoint struct {
 	// nil at Update keeps them.
 	Secrets []Secret
 	// Auth authenticates the request beside the signature. Its Secret is empty
-	// when read back, and kept at Update while empty and Scheme and Name stay
-	// the same.
+	// when read back, and kept at Update while empty and Scheme, Name and
+	// TokenURL stay the same.
 	Auth Auth
 	// TLS is for receivers with an authority of their own, or that ask for a
 	// client certificate. Only with an https URL.
 	TLS EndpointTLS
-	// Headers are sent with every request. Names that HTTP, the signing scheme
-	// or Auth own are [ErrInvalid], with "_" for "-" as well: some receivers
-	// cannot tell the two apart.
+	// Headers are sent with every request. Names that HTTP, the profile's Signer
+	// or Verification, or Auth own are [ErrInvalid], with "_" for "-" as well:
+	// some receivers cannot tell the two apart.
 	Headers map[string]string
 	// RateLimit is how many requests per second are started at the most; 0 is no
 	// limit. A tenth of a second's, at least one, may start at once. Where several dispatchers
@@ -257,6 +275,12 @@ type Endpoint struct {
 	// DisabledReason says why: what [View.Disable] was given, or the library's
 	// own words.
 	DisabledReason string
+	// VerifiedAt is when [View.Verify] last succeeded with this URL and Profile;
+	// zero if it never did. Being disabled does not change it.
+	VerifiedAt time.Time
+	// AllowedRate is how many requests per second the receiver has granted then;
+	// 0 is no limit. It is kept to beside RateLimit.
+	AllowedRate float64
 	// FailingSince is when the first failure since the last success ended; zero
 	// while healthy.
 	FailingSince time.Time
@@ -271,14 +295,27 @@ type Endpoint struct {
 }
 
 // Auth authenticates a request beside its signature. The zero value is no
-// authentication; [BasicAuth], [BearerToken] and [APIKey] make the others.
+// authentication; [BasicAuth], [BearerToken], [APIKey] and [OAuth2] make the
+// others.
 type Auth struct {
-	// Scheme is "", "basic", "bearer" or "apikey".
+	// Scheme is "", "basic", "bearer", "apikey" or "oauth2".
 	Scheme string
-	// Name is the user of "basic" and the header of "apikey".
+	// Name is the user of "basic", the header of "apikey" and the client ID of
+	// "oauth2".
 	Name string
-	// Secret is the password, the token or the key.
+	// Secret is the password, the token, the key or the client secret.
 	Secret Secret
+	// The fields below are those of "oauth2" alone.
+
+	// TokenURL is the token endpoint, which must be of the same kind as
+	// Endpoint.URL, and is judged by [Network] as that is.
+	TokenURL string
+	// Scope lists the scopes to ask for, a space between two of them (RFC 6749,
+	// section 3.3).
+	Scope string
+	// Params are further parameters of the token request, encoded as in a URL:
+	// "audience=https%3A%2F%2Fapi.example". They are no secret.
+	Params string
 }
 
 // The values of [Auth].Scheme.
@@ -286,6 +323,7 @@ const (
 	authBasic  = "basic"
 	authBearer = "bearer"
 	authAPIKey = "apikey"
+	authOAuth2 = "oauth2"
 )
 
 // BasicAuth is HTTP basic authentication (RFC 7617). The user must not contain
@@ -305,8 +343,21 @@ func APIKey(header, key string) Auth {
 	return Auth{Scheme: authAPIKey, Name: header, Secret: Secret{Value: key}}
 }
 
+// OAuth2 sends an access token, "Authorization: Bearer token", which is fetched
+// from tokenURL by the grant of client credentials (RFC 6749, section 4.4). It
+// needs [Config].Authorizer, otherwise Register and Update answer
+// [ErrNotSupported].
+//
+// A token is kept for its endpoint until shortly before it expires, until the
+// receiver answers 401, or until the endpoint is changed, and is fetched once
+// for all deliveries that wait for it, within the timeout of their attempts. A
+// fetch that fails is a failed attempt. [View.SendTest] fetches a token of its own.
+func OAuth2(tokenURL, clientID, clientSecret string, scopes ...string) Auth {
+	return Auth{Scheme: authOAuth2, Name: clientID, Secret: Secret{Value: clientSecret}, TokenURL: tokenURL, Scope: strings.Join(scopes, " ")}
+}
+
 // header returns the name and the value of the header that a authenticates
-// with; both are empty when there is none.
+// with; both are empty when there is none, the value also when it is fetched.
 func (a Auth) header() (name, value string) {
 	switch a.Scheme {
 	case authBasic:
@@ -315,6 +366,8 @@ func (a Auth) header() (name, value string) {
 		return "Authorization", "Bearer " + a.Secret.Value
 	case authAPIKey:
 		return http.CanonicalHeaderKey(a.Name), a.Secret.Value
+	case authOAuth2:
+		return "Authorization", ""
 	}
 	return "", ""
 }
@@ -619,9 +672,10 @@ func (d *Dispatcher) Tenant(path string) *View {
 func (v *View) EventTypes() []EventType { return v.d.catalog.types() }
 
 // Register adds an endpoint and returns it as stored, with its secrets, this
-// once. Errors are [ErrInvalid] with every mistake named, [ErrBlockedAddress],
-// [ErrUnknownEventType] for a pattern, [ErrConflict] for an ID that exists, and
-// [ErrNotSupported].
+// once. It makes no request: an endpoint whose profile has a [Verification] is
+// disabled until [View.Verify]. Errors are [ErrInvalid] with every mistake named,
+// [ErrBlockedAddress], [ErrUnknownEventType] for a pattern, [ErrConflict] for an
+// ID that exists, and [ErrNotSupported].
 func (v *View) Register(ctx context.Context, e Endpoint) (Endpoint, error) {
 	registered, err := v.register(ctx, e)
 	if err != nil {
@@ -653,7 +707,10 @@ func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
 			e.Secrets = []Secret{secret}
 		}
 	}
-	e.Rev, e.Disabled, e.DisabledReason = 0, false, ""
+	e.Rev, e.Disabled, e.DisabledReason, e.VerifiedAt, e.AllowedRate = 0, false, "", time.Time{}, 0
+	if p := v.d.profiles[e.Profile]; p != nil && p.Verification != nil {
+		e.Disabled, e.DisabledReason = true, reasonUnverified
+	}
 	mistakes = append(mistakes, v.d.checkEndpoint(&e), e.TLS.checkNew(EndpointTLS{}))
 	if err := errors.Join(mistakes...); err != nil {
 		return Endpoint{}, err
@@ -667,7 +724,12 @@ func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
 // as they are; nil Secrets, an empty Auth.Secret and an empty TLS.Key keep the
 // stored ones. With Rev 0 it replaces any version, otherwise an old one is [ErrConflict]. Other
 // errors are those of Register.
+//
+// With another URL or Profile it is no longer verified: if its profile has a
+// [Verification], it is disabled until [View.Verify]. One that was disabled stays
+// so, whatever its new profile has.
 func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
+	unverified := false
 	updated, err := v.change(ctx, e.ID, e.Rev, func(old Endpoint) (Endpoint, error) {
 		if e.Tenant != "" && e.Tenant != old.Tenant {
 			return e, fmt.Errorf("Tenant: %w: it is %q and cannot be changed", ErrInvalid, old.Tenant)
@@ -681,10 +743,19 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		next := e
 		next.Tenant, next.CreatedBy, next.Rev = old.Tenant, old.CreatedBy, old.Rev
 		next.Disabled, next.DisabledReason = old.Disabled, old.DisabledReason
+		next.VerifiedAt, next.AllowedRate = old.VerifiedAt, old.AllowedRate
+		unverified = false
+		if next.URL != old.URL || next.Profile != old.Profile {
+			next.VerifiedAt, next.AllowedRate = time.Time{}, 0
+			if p := v.d.profiles[next.Profile]; p != nil && p.Verification != nil && !next.Disabled {
+				next.Disabled, next.DisabledReason, unverified = true, reasonUnverified, true
+			}
+		}
 		if next.Secrets == nil {
 			next.Secrets = old.Secrets
 		}
-		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name {
+		// The secret goes to no other token endpoint than the one it was given for.
+		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name && a.TokenURL == old.Auth.TokenURL {
 			a.Secret = old.Auth.Secret
 		}
 		if t := &next.TLS; t.Key.Value == "" && t.Certificate != "" {
@@ -696,6 +767,9 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("update endpoint %q: %w", e.ID, err)
 	}
 	v.d.observe(ctx, EndpointUpdated{EndpointID: updated.ID, Tenant: updated.owner(), Actor: actorOf(ctx)})
+	if unverified {
+		v.d.observe(ctx, EndpointDisabled{EndpointID: updated.ID, Tenant: updated.owner(), Reason: reasonUnverified, Automatic: true})
+	}
 	return updated.withoutSecrets(), nil
 }
 
@@ -748,7 +822,7 @@ func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint],
 
 // Enable lets a disabled endpoint receive again; what was pending is delivered.
 // What it missed meanwhile is for [View.Replay]. It is a no-op for an enabled
-// one.
+// one, and [ErrConflict] for one that has to be verified first.
 func (v *View) Enable(ctx context.Context, id string) error {
 	e, err := v.setDisabled(ctx, id, false, "")
 	if err == errUnchanged {
@@ -781,9 +855,87 @@ func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason
 		if e.Disabled == disabled && e.DisabledReason == reason {
 			return e, errUnchanged
 		}
+		if !disabled && v.d.unverified(&e) {
+			return e, errUnverified
+		}
 		e.Disabled, e.DisabledReason = disabled, reason
 		return e, checkText("reason", reason)
 	})
+}
+
+// Verify asks the endpoint's receiver for its consent, as its profile's
+// [Verification] has it, and enables the endpoint if that is what it waited for;
+// one that is disabled for another reason stays so. What it missed meanwhile is
+// for [View.Replay]. Once verified, it can be verified again, for instance to
+// learn of another rate: whatever comes of that, it remains verified.
+//
+// It makes one request, within the profile's Timeout, guarded as those of
+// deliveries are; how often it may be called is for the application to limit.
+// Without the receiver's consent it is [ErrNotVerified]; the text says what was
+// wrong with the answer, and of a request without one no more than an [Attempt]
+// does. It is ErrNotSupported if the profile has no Verification, and ErrConflict
+// if URL or Profile were changed meanwhile.
+func (v *View) Verify(ctx context.Context, id string) error {
+	e, enabled, err := v.verify(ctx, id)
+	if err != nil {
+		return fmt.Errorf("verify endpoint %q: %w", id, err)
+	}
+	v.d.log.Info("an endpoint is verified", zap.String("endpoint", id), zap.Float64("rate", e.AllowedRate))
+	v.d.observe(ctx, EndpointVerified{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx)})
+	if enabled {
+		v.d.rouse()
+		v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx)})
+	}
+	return nil
+}
+
+func (v *View) verify(ctx context.Context, id string) (e Endpoint, enabled bool, err error) {
+	record, err := v.record(ctx, id)
+	if err != nil {
+		return e, false, err
+	}
+	t, err := newTarget(v.d, &record)
+	if err != nil {
+		return e, false, err
+	}
+	if t.profile.Verification == nil {
+		return e, false, fmt.Errorf("%w: its profile has no Verification", ErrNotSupported)
+	}
+	defer t.close()
+	if !v.d.running.Load() {
+		defer t.client.CloseIdle()
+	}
+	rate, err := v.d.askConsent(ctx, t)
+	if err != nil {
+		return e, false, err
+	}
+	e, err = v.change(ctx, id, 0, func(e Endpoint) (Endpoint, error) {
+		if e.URL != t.endpoint.URL || e.Profile != t.endpoint.Profile {
+			return e, fmt.Errorf("%w: it was changed meanwhile", ErrConflict)
+		}
+		e.VerifiedAt, e.AllowedRate = time.Now().UTC().Truncate(time.Microsecond), rate
+		if enabled = e.Disabled && e.DisabledReason == reasonUnverified; enabled {
+			e.Disabled, e.DisabledReason = false, ""
+		}
+		return e, nil
+	})
+	return e, enabled, err
+}
+
+// reasonUnverified is the DisabledReason of an endpoint that waits for Verify.
+const reasonUnverified = "not verified yet"
+
+var errUnverified = fmt.Errorf("%w: it is not verified; Verify comes first", ErrConflict)
+
+// unverified reports whether an endpoint must not receive anything until Verify.
+func (d *Dispatcher) unverified(e *Endpoint) bool {
+	if !e.Disabled || !e.VerifiedAt.IsZero() {
+		return false
+	}
+	if p := d.profiles[e.Profile]; p != nil {
+		return p.Verification != nil
+	}
+	return e.DisabledReason == reasonUnverified // of another process's profile
 }
 
 // errUnchanged makes an edit leave the endpoint as it is.
@@ -856,7 +1008,8 @@ func (v *View) checkOverlap(overlap time.Duration) error {
 // data, to one endpoint, whether it subscribes to it or not and enabled or not,
 // and returns the one attempt. The error is nil also when the attempt failed:
 // see Attempt.Error. The delivery is logged with OriginTest; it is not retried
-// and leaves the endpoint's health alone.
+// and leaves the endpoint's health alone. An endpoint that has to be verified
+// first is [ErrConflict].
 func (v *View) SendTest(ctx context.Context, endpointID, eventType string) (Attempt, error) {
 	attempt, c, err := v.sendTest(ctx, endpointID, eventType)
 	if err != nil {
@@ -874,6 +1027,9 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	t, err := newTarget(v.d, &record)
 	if err != nil {
 		return Attempt{}, Claimed{}, err
+	}
+	if v.d.unverified(&t.endpoint) {
+		return Attempt{}, Claimed{}, errUnverified
 	}
 	data, err := v.d.catalog.example(eventType)
 	if err != nil {
@@ -946,6 +1102,9 @@ func (v *View) again(ctx context.Context, origin Origin, missing bool, ds ...Del
 				return nil, fmt.Errorf("its endpoint: %w", ErrNotFound)
 			}
 			if record.Disabled {
+				if e, err := record.endpoint(); err == nil && v.d.unverified(&e) {
+					return nil, fmt.Errorf("its endpoint: %w", errUnverified)
+				}
 				return nil, fmt.Errorf("%w: its endpoint is disabled; enable it first", ErrConflict)
 			}
 			enabled[d.EndpointID] = true
@@ -1288,7 +1447,12 @@ func checkPeriod(from, to time.Time) error {
 func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 	mistakes := []error{
 		checkEndpointID(e.ID), checkTenant(e.Tenant), checkText("Description", e.Description), checkText("CreatedBy", e.CreatedBy),
-		checkAuth(e.Auth), d.checkURL(e.Tenant, e.URL), e.TLS.check(e.URL),
+		checkAuth(e.Auth), d.checkURL("URL", e.Tenant, e.URL), e.TLS.check(e.URL),
+	}
+	if e.Auth.Scheme == authOAuth2 {
+		if mistakes = append(mistakes, d.checkURL("Auth.TokenURL", e.Tenant, e.Auth.TokenURL)); d.config.Authorizer == nil {
+			mistakes = append(mistakes, fmt.Errorf("Auth: %w", errNoAuthorizer))
+		}
 	}
 	if len(e.Events) > maxPatterns {
 		mistakes = append(mistakes, fmt.Errorf("Events: %w: %d are more than %d", ErrInvalid, len(e.Events), maxPatterns))
@@ -1302,10 +1466,10 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 		mistakes = append(mistakes, fmt.Errorf("Profile: %w: there is no %q in Config.Profiles", ErrInvalid, e.Profile))
 	} else {
 		mistakes = append(mistakes, checkSecrets(p.Signer, e.Secrets))
-		own := signatureHeaders(p.Signer)
+		own := p.ownHeaders()
 		if name, _ := e.Auth.header(); name != "" {
 			if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == headerKey(name) }) {
-				mistakes = append(mistakes, fmt.Errorf("Auth: %w: the header %s is the signature's", ErrInvalid, name))
+				mistakes = append(mistakes, fmt.Errorf("Auth: %w: the header %s is the profile's", ErrInvalid, name))
 			}
 			own = append(slices.Clip(own), name)
 		}
@@ -1325,16 +1489,16 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 
 // checkURL names the setting that refuses a URL, where there is one: who runs
 // into it first is the developer, with a receiver on loopback.
-func (d *Dispatcher) checkURL(tenant, raw string) error {
+func (d *Dispatcher) checkURL(field, tenant, raw string) error {
 	_, err := d.client(tenant).CheckURL(raw)
 	var why string
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, wire.ErrHTTP):
-		return fmt.Errorf("URL: %w: %w; Network.AllowHTTP permits http", ErrInvalid, err)
+		return fmt.Errorf("%s: %w: %w; Network.AllowHTTP permits http", field, ErrInvalid, err)
 	case !errors.Is(err, wire.ErrBlocked):
-		return fmt.Errorf("URL: %w: %w", ErrInvalid, err)
+		return fmt.Errorf("%s: %w: %w", field, ErrInvalid, err)
 	case errors.Is(err, wire.ErrPort):
 		why = "its port is not among Network.Ports, which are 443 and from 1024 by default"
 	case errors.Is(err, wire.ErrDenied):
@@ -1344,7 +1508,7 @@ func (d *Dispatcher) checkURL(tenant, raw string) error {
 	default:
 		why = "it is not public, or this machine's own; Network.Allow permits it"
 	}
-	return fmt.Errorf("URL: %w: %s", ErrBlockedAddress, why)
+	return fmt.Errorf("%s: %w: %s", field, ErrBlockedAddress, why)
 }
 
 func checkEndpointID(id string) error {
@@ -1364,6 +1528,14 @@ func checkText(field, text string) error {
 		return fmt.Errorf("%s: %w: not UTF-8 text of at most %d bytes", field, ErrInvalid, maxText)
 	}
 	return nil
+}
+
+// rate returns the lower one of the two limits, 0 for none.
+func (e *Endpoint) rate() float64 {
+	if e.RateLimit == 0 || e.AllowedRate > 0 && e.AllowedRate < e.RateLimit {
+		return e.AllowedRate
+	}
+	return e.RateLimit
 }
 
 // withoutSecrets returns the endpoint as it is read back.
@@ -1387,10 +1559,15 @@ type endpointConfig struct {
 	Certificate string            `json:"certificate,omitempty"`
 	Key         string            `json:"key,omitempty"`
 	NotAfter    time.Time         `json:"notAfter,omitzero"`
+	TokenURL    string            `json:"tokenUrl,omitempty"`
+	TokenScope  string            `json:"tokenScope,omitempty"`
+	TokenParams string            `json:"tokenParams,omitempty"`
 	Headers     map[string]string `json:"headers,omitempty"`
 	RateLimit   float64           `json:"rateLimit,omitempty"`
 	Concurrency int               `json:"concurrency,omitempty"`
 	CreatedBy   string            `json:"createdBy,omitempty"`
+	VerifiedAt  time.Time         `json:"verifiedAt,omitzero"`
+	AllowedRate float64           `json:"allowedRate,omitempty"`
 }
 
 type secretConfig struct {
@@ -1416,7 +1593,9 @@ func (e Endpoint) record() (EndpointRecord, error) {
 		URL: e.URL, Description: e.Description, Profile: e.Profile,
 		AuthScheme: e.Auth.Scheme, AuthName: e.Auth.Name, AuthSecret: e.Auth.Secret.Value,
 		RootCAs: e.TLS.RootCAs, Certificate: e.TLS.Certificate, Key: e.TLS.Key.Value, NotAfter: e.TLS.NotAfter,
+		TokenURL: e.Auth.TokenURL, TokenScope: e.Auth.Scope, TokenParams: e.Auth.Params,
 		Headers: e.Headers, RateLimit: e.RateLimit, Concurrency: e.Concurrency, CreatedBy: e.CreatedBy,
+		VerifiedAt: e.VerifiedAt, AllowedRate: e.AllowedRate,
 	}
 	for _, s := range e.Secrets {
 		s.ExpiresAt = s.ExpiresAt.UTC() // JSON has no zone of seconds, nor one beyond a day
@@ -1441,11 +1620,15 @@ func (r *EndpointRecord) endpoint() (Endpoint, error) {
 	e := Endpoint{
 		ID: r.ID, URL: c.URL, Description: c.Description, Tenant: r.Tenant, AllTenants: r.AllTenants,
 		Events: r.Patterns, Profile: c.Profile,
-		Auth:    Auth{Scheme: c.AuthScheme, Name: c.AuthName, Secret: Secret{Value: c.AuthSecret}},
+		Auth: Auth{
+			Scheme: c.AuthScheme, Name: c.AuthName, Secret: Secret{Value: c.AuthSecret},
+			TokenURL: c.TokenURL, Scope: c.TokenScope, Params: c.TokenParams,
+		},
 		TLS:     EndpointTLS{RootCAs: c.RootCAs, Certificate: c.Certificate, Key: Secret{Value: c.Key}, NotAfter: c.NotAfter},
 		Headers: c.Headers, RateLimit: c.RateLimit, Concurrency: c.Concurrency, Ordered: r.Ordered, CreatedBy: c.CreatedBy,
 		Disabled: r.Disabled, DisabledReason: r.DisabledReason, FailingSince: r.FailingSince, NotBefore: r.NotBefore,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Rev: r.Rev,
+		VerifiedAt: c.VerifiedAt, AllowedRate: c.AllowedRate,
 	}
 	if r.AllTenants {
 		e.Tenant = ""

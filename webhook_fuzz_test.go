@@ -83,7 +83,7 @@ func FuzzStoredConfig(f *testing.F) {
 			}
 			return
 		}
-		if err := errors.Join(unreadable, d.checkURL(e.Tenant, e.URL), checkAuth(e.Auth), checkHeaders(e.Headers, nil)); err != nil || r == nil || e.RateLimit < 0 || e.Concurrency < 0 || e.Concurrency > 1<<31 {
+		if err := errors.Join(unreadable, d.checkURL("URL", e.Tenant, e.URL), checkAuth(e.Auth), checkHeaders(e.Headers, nil)); err != nil || r == nil || e.RateLimit < 0 || e.Concurrency < 0 || e.Concurrency > 1<<31 {
 			t.Fatalf("%q was sent: %v, %+v", config, err, e)
 		}
 		body, _ := io.ReadAll(r.Body)
