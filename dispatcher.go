@@ -1384,7 +1384,7 @@ func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, e
 		return 0, ctx.Err()
 	default:
 		told = errors.New(ownerText(err))
-		if errors.Is(err, wire.ErrBlocked) {
+		if errors.Is(err, wire.ErrBlocked) || errors.Is(err, wire.ErrURL) {
 			level = zap.WarnLevel
 		}
 	}

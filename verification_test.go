@@ -463,6 +463,25 @@ func TestOneThatIsDisabledForAnotherReasonStaysSo(t *testing.T) {
 	}
 }
 
+func TestTheNoticesOfAVerificationSayWhoseEndpointItIs(t *testing.T) {
+	c, told := asking(newReceiver(t, consents("", nil)), handshake), new(notices)
+	c.Observer = told
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := verify(t, d.View, register(t, d.View, Endpoint{Profile: "asking", AllTenants: true}).ID)
+	e.Profile = "other"
+	if _, err := d.Update(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range told.all() {
+		if got, want := managedBy(t, n), (managed{EndpointID: e.ID, Tenant: "*"}); got != want {
+			t.Errorf("told of %#v, want %+v", n, want)
+		}
+	}
+	if n := len(told.all()); n != 5 {
+		t.Errorf("%d notices, want registered, verified, enabled, updated, disabled", n)
+	}
+}
+
 func TestOnceVerifiedARefusalChangesNothing(t *testing.T) {
 	answer := consents("60", nil)
 	r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) { answer(w, q) })

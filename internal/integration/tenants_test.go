@@ -82,6 +82,9 @@ func positions() map[string][]position {
 		"Enable": {{"id", notFound, func(ctx context.Context, v *webhook.View, id string) (any, error) {
 			return none(v.Enable(ctx, id))
 		}}},
+		"Verify": {{"id", notFound, func(ctx context.Context, v *webhook.View, id string) (any, error) {
+			return none(v.Verify(ctx, id))
+		}}},
 		"Disable": {
 			{"id", notFound, func(ctx context.Context, v *webhook.View, id string) (any, error) {
 				return none(v.Disable(ctx, id, "mine"))
