@@ -35,6 +35,7 @@ import (
 	"github.com/outhook/webhook/internal/fresh"
 	"github.com/outhook/webhook/internal/gate"
 	"github.com/outhook/webhook/internal/illness"
+	"github.com/outhook/webhook/internal/redact"
 	"github.com/outhook/webhook/internal/slogcore"
 	"github.com/outhook/webhook/internal/wire"
 )
@@ -162,6 +163,25 @@ type Config struct {
 	// kept before Run purges them. 0 keeps them; otherwise the store must be a
 	// [Purger].
 	Retention time.Duration
+	// Keys seals what the store keeps of an endpoint beside what it matches by: URL,
+	// secrets, credentials, headers, description. It is encrypted before the store
+	// sees it, and opens for the same endpoint and tenant only; see [NewKeys], and
+	// [Keys] for a key management service. Then neither the query of an endpoint's
+	// URL nor the values of its Headers are in the log of attempts either, which the
+	// store keeps in clear, as it does events. nil stores all in clear.
+	//
+	// What was stored in clear before still opens; it is sealed when it is next
+	// written, or by [Dispatcher.Reseal]. To change the master key: give the new one
+	// to all processes as an older one, then make it the current one, the former
+	// being an older one, then call Reseal, then drop the former.
+	//
+	// An endpoint that a process cannot open is [ErrKey] to management calls. Its
+	// deliveries are not sent nor counted: they wait until it opens again, in this
+	// process or another; the log says so at most once a minute, and the notice
+	// [KeysFailed]. An endpoint is opened when its first delivery is due and after
+	// each change, not for each delivery; while a key service does not answer, those
+	// that were opened before go on.
+	Keys Keys
 	// Logger logs for operators; nil is silent. See [NewLogger] for slog.
 	Logger *zap.Logger
 	// Observer is told what happens, for metrics and alerts; nil is none.
@@ -186,12 +206,16 @@ type Config struct {
 const (
 	maxResponseBytes = 1 << 20
 	maxConcurrency   = 100_000
-	maxBatch         = 1000        // deliveries in a claim, outcomes in a settlement
-	maxBatchBytes    = 8 << 20     // of event data in a claim
-	maxTold          = 10_000      // endpoints of which is remembered what was told
-	maxExpired       = 5           // leases that may run out before a delivery counts as crashing
-	idleEndpoint     = time.Hour   // after which what is remembered of an endpoint is forgotten
-	misconfigured    = time.Minute // until an endpoint whose profile is unknown is looked at again
+	maxBatch         = 1000            // deliveries in a claim, outcomes in a settlement
+	maxBatchBytes    = 8 << 20         // of event data in a claim
+	maxTold          = 10_000          // endpoints of which is remembered what was told
+	maxExpired       = 5               // leases that may run out before a delivery counts as crashing
+	idleEndpoint     = time.Hour       // after which what is remembered of an endpoint is forgotten
+	misconfigured    = time.Minute     // until a delivery to an endpoint that this process cannot send to is looked at again
+	parking          = 5 * time.Second // that nothing else of such an endpoint is claimed; it may have been mended
+	maxParked        = 1000
+	keyPause         = 5 * time.Second        // until an endpoint that did not open is tried again, doubled with each failure up to misconfigured
+	openPause        = 250 * time.Millisecond // until an endpoint is looked at again when too many others are being opened
 	flushTimeout     = 10 * time.Second
 	purgeBatch       = 1000
 	attendEvery      = 10 * time.Second
@@ -217,8 +241,10 @@ type Dispatcher struct {
 	wake     chan struct{}
 	running  atomic.Bool
 
-	mu      sync.Mutex
-	trouble map[string]bool // operations in which the store failed last time
+	mu       sync.Mutex
+	trouble  map[string]bool // operations in which the store failed last time
+	unopened time.Time       // when it was last told that an endpoint does not open,
+	untold   int             // and how often that happened since
 }
 
 // NewDispatcher returns a Dispatcher on the store. It checks the whole Config
@@ -241,6 +267,9 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		d.profiles[name] = &p
 	}
 	mistakes := config.mistakes(d.profiles)
+	if v := reflect.ValueOf(config.Keys); v.Kind() == reflect.Pointer && v.IsNil() {
+		mistakes = append(mistakes, fmt.Errorf("Keys: %w: it is a nil %T", ErrInvalid, config.Keys))
+	}
 	if config.Retention > 0 {
 		if _, ok := capability[Purger](store); !ok {
 			mistakes = append(mistakes, fmt.Errorf("Retention: %w: the store is no Purger", ErrNotSupported))
@@ -609,13 +638,15 @@ type run struct {
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
 	settler  *batch.Batcher[settled]
-	targets  map[string]*target // by endpoint ID
-	swept    time.Time          // when idle targets were last forgotten
-	claims   uint64             // numbers the claims
-	told     map[string]told    // what was told of endpoints, by ID; the settler's own
-	aside    []settled          // outcomes that are in the way of others; the settler's own
-	lost     atomic.Int64       // outcomes that could not be stored
-	present  atomic.Int64       // dispatchers that run on the store; 0: not known
+	targets  map[string]*target   // by endpoint ID
+	parked   map[string]time.Time // endpoints that this process cannot send to: until when nothing of them is claimed
+	opening  atomic.Int64         // endpoints that workers are opening
+	swept    time.Time            // when idle targets were last forgotten
+	claims   uint64               // numbers the claims
+	told     map[string]told      // what was told of endpoints, by ID; the settler's own
+	aside    []settled            // outcomes that are in the way of others; the settler's own
+	lost     atomic.Int64         // outcomes that could not be stored
+	present  atomic.Int64         // dispatchers that run on the store; 0: not known
 }
 
 // job is a claimed delivery on its way through deliver.
@@ -642,7 +673,7 @@ type settled struct {
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), told: make(map[string]told)}
+	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), parked: make(map[string]time.Time), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
@@ -752,7 +783,38 @@ func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 		maps.DeleteFunc(r.targets, func(_ string, t *target) bool { return t.err != nil })
 		r.swept = now
 	}
-	return r.gate.Plan(now)
+	free, room, wait = r.gate.Plan(now)
+	if len(r.parked) > 0 {
+		room, wait = r.withoutParked(room, wait, now)
+	}
+	return free, room, wait
+}
+
+// withoutParked returns the room that is left when nothing of the parked endpoints
+// is claimed, and how long to wait at the most.
+func (r *run) withoutParked(room map[string]int, wait time.Duration, now time.Time) (map[string]int, time.Duration) {
+	room = maps.Clone(room)
+	for id, until := range r.parked {
+		left := until.Sub(now)
+		if left <= 0 {
+			delete(r.parked, id)
+			continue
+		}
+		room[id] = 0
+		if wait <= 0 || left < wait {
+			wait = left
+		}
+	}
+	return room, wait
+}
+
+// park gives a delivery back that cannot be sent now and lets its endpoint rest:
+// a backlog of it would be claimed and given back for ever.
+func (r *run) park(j *job, delay time.Duration, now time.Time) {
+	if len(r.parked) < maxParked {
+		r.parked[j.Endpoint.ID] = now.Add(min(delay, parking))
+	}
+	r.giveBack(j, delay)
 }
 
 // nap returns how long to wait for the next claim when nothing wakes it.
@@ -778,9 +840,13 @@ func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, sto
 			r.giveBack(j, 0)
 			continue
 		}
-		var err error
-		if j.target, err = r.target(j.Endpoint); err != nil {
-			r.giveBack(j, misconfigured)
+		j.target = r.target(j.Endpoint, now)
+		if j.target.err != nil {
+			r.park(j, j.target.patience(now), now)
+			continue
+		}
+		if j.target.sealed && !r.mayOpen(j.target) {
+			r.park(j, openPause, now)
 			continue
 		}
 		cut = j.target.takes(r.claims, room) || cut
@@ -788,7 +854,13 @@ func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, sto
 		if e, n := &j.target.endpoint, max(int(r.present.Load()), 1); e.Concurrency > 0 || e.rate() > 0 {
 			limit, perSecond = cmp.Or((e.Concurrency+n-1)/n, limit), e.rate()/float64(n)
 		}
+		if j.target.sealed {
+			limit = 1 // opens it, before anything else of it starts
+		}
 		if r.gate.Enter(r.gate.Key(id, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
+			if j.target.sealed {
+				r.opening.Add(1)
+			}
 			r.crew.Start(j)
 		} else {
 			r.giveBack(j, 0)
@@ -847,32 +919,110 @@ func (r *run) add(ctx context.Context, j *job, s Settlement) {
 }
 
 // target returns how to send to the endpoint, from what is remembered if that is
-// still the same.
-func (r *run) target(record *EndpointRecord) (*target, error) {
-	t := r.targets[record.ID]
-	if t != nil && t.made(record) {
-		return t, t.err
+// still the same. It is sealed where a key service is to be asked: for that, this
+// goroutine has no time.
+func (r *run) target(record *EndpointRecord, now time.Time) *target {
+	old := r.targets[record.ID]
+	same := old != nil && old.made(record)
+	if same {
+		if opened := old.opened.Load(); opened != nil {
+			opened.claim, opened.left = old.claim, old.left
+			r.targets[record.ID] = opened
+			old = opened
+		}
+		if old.err == nil || old.again.IsZero() || now.Before(old.again) {
+			return old
+		}
 	}
-	old := t
-	t, err := newTarget(r.Dispatcher, record)
-	if err != nil {
-		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
+	var t *target
+	if r.opensAtOnce(record) {
+		t = r.newTarget(record, old)
+	} else {
+		t = &target{record: record, sealed: true, breaker: r.config.newBreaker(), illness: illness.New(proxyFaults)}
 	}
 	if old != nil {
 		old.close()
 		t.illness = old.illness
+		if t.sealed { // until its own are known
+			t.endpoint.Concurrency, t.endpoint.RateLimit = old.endpoint.Concurrency, old.endpoint.RateLimit
+			t.failures = old.failures
+		}
 		// A change while the store calls it healthy may be what mended it.
-		if !record.FailingSince.IsZero() {
+		if same || !record.FailingSince.IsZero() {
 			t.breaker = old.breaker
 		}
 	}
 	r.targets[record.ID] = t
-	return t, err
+	return t
+}
+
+// newTarget makes a target and tells where it cannot be sent to. old is the one
+// before it, or nil.
+func (r *run) newTarget(record *EndpointRecord, old *target) *target {
+	t, err := newTarget(r.sending, r.Dispatcher, record)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrKey):
+		now := time.Now()
+		if old != nil {
+			t.failures = old.failures
+		}
+		t.again = now.Add(min(keyPause<<min(t.failures, 10), misconfigured))
+		t.failures++
+		if r.sending.Err() == nil {
+			r.tellKeysFailed(r.storing, record, err, now)
+		}
+	default:
+		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
+	}
+	return t
+}
+
+// mayOpen bounds how many places are held by those that wait for the key service,
+// of which there is always one for who has not failed before.
+func (r *run) mayOpen(t *target) bool {
+	limit := max(2, r.config.Concurrency/4)
+	if t.failures > 0 {
+		limit /= 2
+	}
+	return r.opening.Load() < int64(limit)
+}
+
+// open opens the sealed target of a job. The crew's goroutines run it, one at a
+// time for a target.
+func (r *run) open(sealed *target) *target {
+	defer r.opening.Add(-1)
+	t := r.newTarget(sealed.record, sealed)
+	t.breaker, t.illness = sealed.breaker, sealed.illness
+	sealed.opened.Store(t)
+	return t
+}
+
+// tellKeysFailed logs and tells, once in a while, that an endpoint does not open.
+func (d *Dispatcher) tellKeysFailed(ctx context.Context, r *EndpointRecord, err error, now time.Time) {
+	d.mu.Lock()
+	d.untold++
+	times, tell := d.untold, now.Sub(d.unopened) >= misconfigured
+	if tell {
+		d.unopened, d.untold = now, 0
+	}
+	d.mu.Unlock()
+	if tell {
+		d.log.Error("endpoints cannot be delivered to, as their configuration cannot be opened; their deliveries wait",
+			zap.String("endpoint", r.ID), zap.Int("times", times), zap.Error(err))
+		d.observe(ctx, KeysFailed{EndpointID: r.ID, Tenant: r.Tenant, Err: err})
+	}
 }
 
 // deliver makes the attempt of a job and settles it. The crew's goroutines run
 // it.
 func (r *run) deliver(j *job) {
+	if j.target.sealed {
+		if j.target = r.open(j.target); j.target.err != nil {
+			r.giveBack(j, j.target.patience(time.Now()))
+			return
+		}
+	}
 	if j.Expired > maxExpired {
 		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
@@ -1103,14 +1253,24 @@ type target struct {
 	url      *url.URL
 	refused  error                // by the network, which may have changed since Register
 	headers  http.Header          // the same at every attempt
-	auth     string               // the name of the header that is redacted in the log
-	token    *fresh.Value[string] // of that header; nil: it does not change
+	auth     string               // the name of the header that Auth writes
+	private  []string             // the names of the headers that are redacted in the log
+	token    *fresh.Value[string] // of the header that Auth writes; nil: it does not change
 	breaker  *breaker.Breaker
 	client   *wire.Client           // of its tenant's network, or its own
 	own      bool                   // the client is
 	illness  *illness.Illness       // of a proxy, towards this endpoint
 	down     atomic.Pointer[string] // the proxy that was, at the last attempt
 	err      error                  // why it cannot be sent to
+	recorded string                 // the URL in the log of attempts
+	unseen   redact.Words           // what a receiver may repeat, and must not be in the log
+
+	// Of a target that has to be opened first, by asking a key service, there are
+	// only record, breaker, illness, and what the endpoint's limits were before.
+	sealed   bool
+	opened   atomic.Pointer[target] // what came of it
+	failures int                    // how often that failed in a row
+	again    time.Time              // when to try again, after a failure
 
 	claim uint64 // the last one that had deliveries of it,
 	left  int    // and how many more it may have
@@ -1118,9 +1278,9 @@ type target struct {
 
 // newTarget returns a target with err set, and that error, if the endpoint
 // cannot be sent to as this process is configured.
-func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
+func newTarget(ctx context.Context, d *Dispatcher, record *EndpointRecord) (*target, error) {
 	t := &target{record: record, breaker: d.config.newBreaker(), illness: illness.New(proxyFaults)}
-	if t.endpoint, t.err = record.endpoint(); t.err != nil {
+	if t.endpoint, t.err = d.open(ctx, record); t.err != nil {
 		return t, t.err
 	}
 	if t.profile = d.profiles[t.endpoint.Profile]; t.profile == nil {
@@ -1161,11 +1321,15 @@ func newTarget(d *Dispatcher, record *EndpointRecord) (*target, error) {
 		}
 		t.token = fresh.New(func(ctx context.Context) (string, time.Time, error) { return d.fetchToken(ctx, t) })
 	}
+	t.conceal(d.config.Keys != nil)
 	return t, nil
 }
 
 // close closes the connections that t alone has and no request uses.
 func (t *target) close() {
+	if opened := t.opened.Load(); opened != nil {
+		opened.close()
+	}
 	if t.own {
 		t.client.CloseIdle()
 	}
@@ -1232,6 +1396,52 @@ func (d *Dispatcher) fetchToken(ctx context.Context, t *target) (header string, 
 	return header, until, nil
 }
 
+// conceal says what of the endpoint is not in the log of attempts. Where the store
+// is given its configuration sealed, that is all that may be a secret, whoever made
+// it one.
+func (t *target) conceal(sealed bool) {
+	words := []string{t.endpoint.Auth.Secret.Value}
+	for _, s := range t.endpoint.Secrets {
+		words = append(words, wordsOf(s)...)
+	}
+	t.private = []string{"Authorization", "Cookie"}
+	if t.auth != "" && t.auth != "Authorization" {
+		t.private = append(t.private, t.auth)
+	}
+	for _, name := range t.private {
+		value := t.headers.Get(name)
+		_, credentials, _ := strings.Cut(value, " ")
+		words = append(words, value, credentials)
+	}
+	cookies, _ := http.ParseCookie(t.headers.Get("Cookie"))
+	for _, c := range cookies {
+		words = append(words, c.Value)
+	}
+	t.recorded = t.endpoint.URL
+	if sealed {
+		for name, value := range t.endpoint.Headers {
+			t.private = append(t.private, http.CanonicalHeaderKey(name))
+			words = append(words, value)
+		}
+		if before, query, ok := strings.Cut(t.endpoint.URL, "?"); ok {
+			t.recorded = before + "?" + redacted
+			words = append(words, query)
+			for _, values := range t.url.Query() {
+				words = append(words, values...)
+			}
+		}
+	}
+	t.unseen = redact.New(words...)
+}
+
+// patience returns how long a delivery waits when its endpoint cannot be sent to.
+func (t *target) patience(now time.Time) time.Duration {
+	if t.again.IsZero() {
+		return misconfigured
+	}
+	return max(t.again.Sub(now), openPause)
+}
+
 // made reports whether t was made of that record.
 func (t *target) made(r *EndpointRecord) bool {
 	return t.record == r || t.record.Rev == r.Rev && t.record.Disabled == r.Disabled && slices.Equal(t.record.Config, r.Config)
@@ -1254,7 +1464,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, c *Claimed) result 
 	start := time.Now()
 	a := &Attempt{
 		ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts + 1,
-		StartedAt: start.UTC().Truncate(time.Microsecond), URL: t.endpoint.URL,
+		StartedAt: start.UTC().Truncate(time.Microsecond), URL: t.recorded,
 	}
 	if d.config.Observer != nil {
 		d.observe(ctx, AttemptStarted{Delivery: refOf(&c.Delivery), Number: a.Number})
@@ -1307,9 +1517,13 @@ func (t *target) prepare(c *Claimed, a *Attempt) (m Message, h http.Header, err 
 	if err != nil {
 		return m, nil, fmt.Errorf("sign: %w", err)
 	}
-	if t.auth != "" {
+	if slices.ContainsFunc(t.private, func(name string) bool { return h[name] != nil }) {
 		a.RequestHeaders = maps.Clone(a.RequestHeaders)
-		a.RequestHeaders[t.auth] = []string{redacted}
+		for _, name := range t.private {
+			if h[name] != nil {
+				a.RequestHeaders[name] = []string{redacted}
+			}
+		}
 	}
 	return m, h, nil
 }
@@ -1507,7 +1721,12 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 	}
 	a := r.attempt
 	a.StatusCode, a.ResponseHeaders = response.StatusCode, response.Header
-	a.ResponseBody, a.Truncated = response.Body, response.Truncated
+	a.ResponseBody, a.Truncated = t.unseen.Bytes(response.Body, response.Truncated), response.Truncated
+	for _, values := range a.ResponseHeaders {
+		for n := range values {
+			values[n] = t.unseen.String(values[n])
+		}
+	}
 	if a.StatusCode >= 200 && a.StatusCode <= 299 {
 		return nil
 	}
@@ -1575,7 +1794,7 @@ func (r *run) crashed(c *Claimed, t *target) result {
 	err := fmt.Errorf("given up: its lease ran out %d times, as when the sender's process ends during the attempt", c.Expired)
 	res := result{err: err, ours: true, attempt: &Attempt{
 		ID: uuid.Must(uuid.NewV7()).String(), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts + 1,
-		StartedAt: time.Now().UTC().Truncate(time.Microsecond), URL: t.endpoint.URL, Error: err.Error(),
+		StartedAt: time.Now().UTC().Truncate(time.Microsecond), URL: t.recorded, Error: err.Error(),
 	}}
 	r.log.Warn("a delivery is not sent again: its lease ran out too often", zap.String("delivery", c.Delivery.ID), zap.String("endpoint", t.record.ID), zap.Int("times", c.Expired))
 	return res
@@ -1744,6 +1963,13 @@ type (
 	}
 	// ProxyRecovered says that the proxy works again.
 	ProxyRecovered struct{ Proxy string }
+	// KeysFailed says that an endpoint's deliveries wait because [Config].Keys does
+	// not open its configuration; at most once a minute in each process, for
+	// whichever endpoint is the first. Err matches [ErrKey].
+	KeysFailed struct {
+		EndpointID, Tenant string
+		Err                error
+	}
 )
 
 // The notices of management calls. Actor is that of [WithActor].
@@ -1803,6 +2029,7 @@ func (StoreFailed) notice()          {}
 func (StoreRecovered) notice()       {}
 func (ProxyFailed) notice()          {}
 func (ProxyRecovered) notice()       {}
+func (KeysFailed) notice()           {}
 func (EndpointRegistered) notice()   {}
 func (EndpointUpdated) notice()      {}
 func (EndpointUnregistered) notice() {}

@@ -24,6 +24,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/outhook/webhook/internal/redact"
+	"github.com/outhook/webhook/internal/seal"
 )
 
 // ErrBadSignature says that a request's signature is missing, malformed, stale
@@ -36,7 +39,8 @@ var ErrBadSignature = errors.New("bad signature")
 //
 // Two things are beyond its reach, because fmt then asks no method: %p and %w,
 // which go vet refuses for a Secret, and a Secret, or an [Endpoint], that sits
-// in an unexported field of a struct that is printed as a whole.
+// in an unexported field of a struct that is printed as a whole. In a struct that
+// may be printed, keep a pointer to it, of which fmt shows the address.
 type Secret struct {
 	Value string
 	// ExpiresAt is until when an older secret still signs; zero: no end.
@@ -86,7 +90,7 @@ func PublicKey(s Secret) (string, error) {
 }
 
 // redacted is what stands for a secret wherever it might be seen.
-const redacted = "[redacted]"
+const redacted = redact.Mark
 
 // Format implements [fmt.Formatter].
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
@@ -105,6 +109,71 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // MarshalJSON returns "[redacted]" as a JSON string.
 func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// Keys are the master keys that seal what stores keep of endpoints; see
+// [Config].Keys. [NewKeys] makes some of keys that the application holds; an
+// implementation of this interface over a key management service never sees the
+// secrets, and its master key never leaves it.
+//
+// Each endpoint's configuration is encrypted with a data key of its own, of 32
+// bytes, and only that is wrapped. All methods are called concurrently; the
+// contexts of Wrap and Unwrap have a deadline. None may keep or change what it is
+// given. Errors match [ErrKey] and carry the method's own; they, and what is
+// logged, must not quote a data key. A panic is an error.
+type Keys interface {
+	// Current returns the ID of the master key under which new data keys are
+	// wrapped, 1 to 255 bytes. It is asked at each write and may change. It must
+	// not block.
+	Current() string
+	// Wrap encrypts a data key under a master key, authenticated, into at most
+	// 4,096 bytes.
+	Wrap(ctx context.Context, keyID string, dataKey []byte) (wrapped []byte, err error)
+	// Unwrap is the reverse of Wrap.
+	Unwrap(ctx context.Context, keyID string, wrapped []byte) (dataKey []byte, err error)
+}
+
+// Key is a master key for [NewKeys].
+type Key struct {
+	// ID names the key beside what it has sealed, in clear: 1 to 64 visible ASCII
+	// characters, such as "2026-03". An ID is never used for another key.
+	ID string
+	// Secret is the key: 32 random bytes in standard base64 (RFC 4648, section
+	// 4), as "openssl rand -base64 32" prints them. It has no ExpiresAt.
+	Secret Secret
+}
+
+// NewKeys returns Keys that the process itself holds: current seals, and it and
+// the older ones open. It prints as [redacted]. An ID or a secret that is not as
+// [Key] says, or an ID that is there twice, is [ErrInvalid].
+func NewKeys(current Key, older ...Key) (Keys, error) {
+	var mistakes []error
+	keys := make(map[string][]byte)
+	for n, k := range append([]Key{current}, older...) {
+		field := "current"
+		if n > 0 {
+			field = fmt.Sprintf("older[%d]", n-1)
+		}
+		raw, ok := decodeBase64(k.Secret.Value)
+		switch {
+		case k.ID == "" || len(k.ID) > 64 || strings.ContainsFunc(k.ID, func(r rune) bool { return r <= ' ' || r > '~' }):
+			mistakes = append(mistakes, fmt.Errorf("%s.ID: %w: it is not 1 to 64 visible ASCII characters", field, ErrInvalid))
+		case keys[k.ID] != nil:
+			mistakes = append(mistakes, fmt.Errorf("%s.ID: %w: %q is there twice", field, ErrInvalid, k.ID))
+		case !ok:
+			mistakes = append(mistakes, fmt.Errorf("%s.Secret: %w: it is not standard base64 with padding, without spaces or a line break", field, ErrInvalid))
+		case len(raw) != 32:
+			mistakes = append(mistakes, fmt.Errorf("%s.Secret: %w: it is %d bytes in base64, want 32", field, ErrInvalid, len(raw)))
+		case !k.Secret.ExpiresAt.IsZero():
+			mistakes = append(mistakes, fmt.Errorf("%s.Secret: %w: a master key does not expire by itself", field, ErrInvalid))
+		default:
+			keys[k.ID] = raw
+		}
+	}
+	if len(mistakes) > 0 {
+		return nil, fmt.Errorf("new keys: %w", errors.Join(mistakes...))
+	}
+	return seal.NewRing(current.ID, keys)
+}
 
 // validAt reports whether the secret still signs.
 func (s Secret) validAt(t time.Time) bool { return s.ExpiresAt.IsZero() || t.Before(s.ExpiresAt) }
@@ -1084,18 +1153,35 @@ func presentIn(h http.Header, names []string) []string {
 // errPanicked tells the type only: the value might contain a secret.
 func errPanicked(value any) error { return fmt.Errorf("signer panicked: %T", value) }
 
-// withoutSecrets returns err, or another where its text contains a secret.
+// withoutSecrets returns err, or another where its text contains a secret, in
+// whatever encoding.
 func withoutSecrets(err error, secrets ...Secret) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
 	for _, secret := range secrets {
-		if secret.Value != "" && strings.Contains(text, secret.Value) {
+		if slices.ContainsFunc(wordsOf(secret), func(word string) bool { return redact.Holds(text, word) }) {
 			return fmt.Errorf("signer failed: the text of the %T is withheld, it contains a secret", err)
 		}
 	}
 	return err
+}
+
+// wordsOf returns what must not be seen of a secret: itself, what follows its
+// prefix, and the key that this is in base64.
+func wordsOf(secret Secret) []string {
+	words := []string{secret.Value}
+	_, encoded, ok := strings.Cut(secret.Value, "_")
+	if !ok {
+		encoded = secret.Value
+	} else {
+		words = append(words, encoded)
+	}
+	if raw, ok := decodeBase64(encoded); ok && len(raw) >= 16 {
+		words = append(words, string(raw))
+	}
+	return words
 }
 
 // Bounds of an endpoint's own headers.
@@ -1168,10 +1254,12 @@ func checkAuth(a Auth) error {
 			problem = "the token is not one or more visible ASCII characters"
 		}
 	case a.Scheme == authAPIKey:
-		if err := checkHeaderName("Auth", a.Name); err != nil {
+		switch err := checkHeaderName("Auth", a.Name); {
+		case !isHeaderName(a.Name): // err quotes what may be the key, in the wrong place
+			problem = "its name is not a header name"
+		case err != nil:
 			return err
-		}
-		if !isCredential(secret) {
+		case !isCredential(secret):
 			problem = "the key is not visible ASCII characters, with spaces only between them"
 		}
 	case a.Scheme == authOAuth2:
@@ -1235,10 +1323,12 @@ func reservedHeader(canonical string) bool {
 	return false
 }
 
+func isHeaderName(name string) bool { return isWord(name, "!#$%&'*+-.^_`|~") }
+
 // checkHeaderName returns ErrInvalid unless name is a token (RFC 9110, section
 // 5.6.2) and not reserved.
 func checkHeaderName(field, name string) error {
-	if !isWord(name, "!#$%&'*+-.^_`|~") {
+	if !isHeaderName(name) {
 		return fmt.Errorf("%s: %w: %.64q is not a header name", field, ErrInvalid, name)
 	}
 	if key := headerKey(name); reservedHeader(key) {

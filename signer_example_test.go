@@ -1,6 +1,10 @@
 package webhook_test
 
 import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/hex"
@@ -9,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -163,4 +168,76 @@ func ExamplePublicKey() {
 	// [redacted] whpk_
 	// <nil>
 	// invalid secret: a public key (whpk_) cannot sign
+}
+
+// The store is given endpoints encrypted under a key of the application's own.
+// After a change of that key, the older one still opens what it sealed, until
+// Reseal has sealed all anew.
+func ExampleNewKeys() {
+	ctx := context.Background()
+	store := webhook.NewMemoryStore()
+	key := func(id, variable string) webhook.Key { // openssl rand -base64 32
+		return webhook.Key{ID: id, Secret: webhook.Secret{Value: os.Getenv(variable)}}
+	}
+	os.Setenv("WEBHOOKS_KEY_2025", "b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2w=")
+	os.Setenv("WEBHOOKS_KEY_2026", "bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmU=")
+
+	old := must(webhook.NewDispatcher(store, webhook.Config{
+		Keys: must(webhook.NewKeys(key("2025", "WEBHOOKS_KEY_2025"))),
+	}))
+	e := must(old.Register(ctx, webhook.Endpoint{URL: "https://customer.example/hook"}))
+	record := must(store.GetEndpoint(ctx, e.ID))
+	fmt.Println("in clear:", bytes.Contains(record.Config, []byte("customer.example")))
+
+	d := must(webhook.NewDispatcher(store, webhook.Config{
+		Keys: must(webhook.NewKeys(key("2026", "WEBHOOKS_KEY_2026"), key("2025", "WEBHOOKS_KEY_2025"))),
+	}))
+	done := must(d.Reseal(ctx))
+	fmt.Println("sealed anew:", done.Sealed)
+
+	_, err := old.Endpoint(ctx, e.ID) // a process that has the old key alone
+	fmt.Println(errors.Is(err, webhook.ErrKey))
+	// Output:
+	// in clear: false
+	// sealed anew: 1
+	// true
+}
+
+// kms is a key management service: with that of a cloud, both methods are one
+// call of its client, with the ID that it has for the key.
+type kms struct{ client vault }
+
+func (kms) Current() string { return "projects/app/keys/webhooks" }
+
+func (k kms) Wrap(ctx context.Context, keyID string, dataKey []byte) ([]byte, error) {
+	return k.client.Encrypt(ctx, keyID, dataKey)
+}
+
+func (k kms) Unwrap(ctx context.Context, keyID string, wrapped []byte) ([]byte, error) {
+	return k.client.Decrypt(ctx, keyID, wrapped)
+}
+
+// The master key stays within a key management service, which sees a data key for
+// each endpoint, and none of their secrets.
+func ExampleKeys() {
+	ctx := context.Background()
+	d := must(webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{Keys: kms{newVault()}}))
+	e := must(d.Register(ctx, webhook.Endpoint{URL: "https://customer.example/hook"}))
+	fmt.Println(must(d.Endpoint(ctx, e.ID)).URL)
+	// Output: https://customer.example/hook
+}
+
+// vault stands for the client of a service.
+type vault struct{ aead cipher.AEAD }
+
+func newVault() vault {
+	return vault{must(cipher.NewGCMWithRandomNonce(must(aes.NewCipher(make([]byte, 32)))))}
+}
+
+func (v vault) Encrypt(_ context.Context, keyID string, plain []byte) ([]byte, error) {
+	return v.aead.Seal(nil, nil, plain, []byte(keyID)), nil
+}
+
+func (v vault) Decrypt(_ context.Context, keyID string, sealed []byte) ([]byte, error) {
+	return v.aead.Open(nil, nil, sealed, []byte(keyID))
 }

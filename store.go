@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // and prove it with package storetest.
 //
 // A Store matches and orders by the plain fields of the records and never looks
-// into EndpointRecord.Config or EventRecord.Data. Byte fields are kept byte for
+// into EndpointRecord.Config, which may be sealed, or EventRecord.Data. Byte fields are kept byte for
 // byte, times to the microsecond at least; nil and empty are the same. IDs,
 // tenants, types and patterns are ASCII without control characters; keys,
 // reasons and the texts of an attempt are UTF-8, though a key that is looked up
@@ -175,8 +176,26 @@ type EndpointRecord struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	Rev            int64
-	Config         []byte // opaque; store it as bytes, not as a JSON type
+	// Config is opaque: store it as bytes, not as text or a JSON type. It is JSON
+	// in clear, with the endpoint's secrets in it, or, with [Config].Keys, sealed:
+	// binary, some 150 bytes longer (more with a key service), and not the same
+	// when the same is stored again. It is bound to ID and Tenant. A record prints
+	// without it, but encodes with it, in JSON too: do not log that.
+	Config []byte
 }
+
+// Format implements [fmt.Formatter]: all but Config, which may hold secrets.
+func (r EndpointRecord) Format(f fmt.State, verb rune) {
+	type plain EndpointRecord
+	r.Config = nil
+	_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), plain(r))
+}
+
+// String returns all but Config.
+func (r EndpointRecord) String() string { return fmt.Sprintf("%+v", r) }
+
+// LogValue implements [slog.LogValuer].
+func (r EndpointRecord) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // EventRecord is an [Event] as a store keeps it.
 type EventRecord struct {

@@ -135,6 +135,17 @@
 // tokens of OAuth 2.0 client credentials, which module
 // github.com/outhook/webhook/oauth2 fetches ([OAuth2]).
 //
+// # Secrets
+//
+// A [Secret] prints as [redacted] wherever it goes. With [Config].Keys, the store
+// is given what it keeps of an endpoint encrypted, so that neither a dump of the
+// database nor a lost backup holds a customer's secret or credential: under keys of
+// the application's own ([NewKeys]) or those of a key management service ([Keys]).
+// [Dispatcher.Reseal] follows a change of the master key, and seals what was stored
+// before. Events and the log of attempts are not encrypted; of an endpoint the log
+// holds its URL up to the query. Who can write to the database can still put an
+// endpoint of his own there, in clear.
+//
 // # Stores
 //
 // [MemoryStore] forgets with the process. Package sqlstore keeps everything in the
@@ -156,6 +167,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -163,6 +175,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/outhook/webhook/internal/identity"
+	"github.com/outhook/webhook/internal/seal"
 	"github.com/outhook/webhook/internal/wire"
 )
 
@@ -198,6 +211,12 @@ var (
 	// ErrNotSupported says that the store or the signing scheme cannot do what
 	// was asked.
 	ErrNotSupported = errors.New("not supported")
+	// ErrKey says that the stored configuration of an endpoint could not be
+	// opened, or sealed, with [Config].Keys: its master key is missing, the key
+	// service failed, it was sealed with another key or for another endpoint or
+	// tenant, or has been changed. The text says which. Nothing was sent or
+	// stored.
+	ErrKey = errors.New("unusable key")
 )
 
 // Endpoint is a registered destination: where the events of a tenant go, which
@@ -244,7 +263,10 @@ type Endpoint struct {
 	TLS EndpointTLS
 	// Headers are sent with every request. Names that HTTP, the profile's Signer
 	// or Verification, or Auth own are [ErrInvalid], with "_" for "-" as well:
-	// some receivers cannot tell the two apart.
+	// some receivers cannot tell the two apart. They are no place for a
+	// credential, which belongs in Auth: the values are read back, print with the
+	// endpoint and are in the log of attempts, those of Authorization and Cookie
+	// excepted, and, with [Config].Keys, all.
 	Headers map[string]string
 	// RateLimit is how many requests per second are started at the most; 0 is no
 	// limit. A tenth of a second's, at least one, may start at once. Where several dispatchers
@@ -292,6 +314,11 @@ type Endpoint struct {
 	// Rev counts the versions of the endpoint. Update with an old Rev is
 	// [ErrConflict]; with 0 it replaces any.
 	Rev int64
+	// Unreadable says, in a listing, that the stored configuration could not be
+	// read; [View.Endpoint] says why. Of the fields above, URL, Description,
+	// Profile, Auth, Headers, RateLimit, Concurrency and CreatedBy are then empty.
+	// Enable, Disable and Unregister work; nothing is sent to it.
+	Unreadable bool
 }
 
 // Auth authenticates a request beside its signature. The zero value is no
@@ -524,17 +551,22 @@ type Attempt struct {
 	Number     int // 1 for the first; an attempt that did not count shares its number with the next
 	StartedAt  time.Time
 	Duration   time.Duration
-	URL        string
+	URL        string // with [Config].Keys, its query is redacted
 	StatusCode int    // 0 when no response came
 	Error      string // why it failed, "" after a success
 	// RequestHeaders are those that were sent. Credentials are redacted: what
-	// Auth, SecretHeader or a Signer that this package does not know wrote.
+	// Auth, SecretHeader or a Signer that this package does not know wrote,
+	// Authorization and Cookie, and, with [Config].Keys, all of Endpoint.Headers.
 	RequestHeaders  http.Header
 	ResponseHeaders http.Header
 	// BodySHA256 is the digest of the request body; View.Body builds the body.
 	BodySHA256 [32]byte
 	// ResponseBody is the beginning of the response body, as it came over the
-	// wire; Truncated says that there was more, or that it broke off.
+	// wire; Truncated says that there was more, or that it broke off. Where a
+	// receiver repeats one of the endpoint's secrets or credentials that has at
+	// least 8 bytes, as it is or escaped for JSON or a URL, that is redacted, here
+	// and in ResponseHeaders; with [Config].Keys, what the URL's query and
+	// Endpoint.Headers hold too.
 	ResponseBody []byte
 	Truncated    bool
 }
@@ -796,7 +828,11 @@ func (v *View) Endpoint(ctx context.Context, id string) (Endpoint, error) {
 	return e.withoutSecrets(), nil
 }
 
-// Endpoints lists endpoints, without their secrets.
+// Endpoints lists endpoints, without their secrets. One whose configuration
+// cannot be read, with the keys of this process or at all, is listed all the same,
+// as [Endpoint].Unreadable, and makes no error. Where [Config].Keys is a service,
+// each endpoint listed costs one Unwrap, several at a time; what takes longer than
+// 5 seconds in all is Unreadable.
 func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint], error) {
 	f.Scope = v.scope
 	var page Page[Endpoint]
@@ -809,14 +845,10 @@ func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint],
 	if err != nil {
 		return page, fmt.Errorf("endpoints: %w", err)
 	}
-	page.Next, page.Total = records.Next, records.Total
-	for n := range records.Items {
-		e, err := records.Items[n].endpoint()
-		if err != nil {
-			return page, fmt.Errorf("endpoints: %w", err)
-		}
-		page.Items = append(page.Items, e.withoutSecrets())
+	if page.Items = v.d.openAll(ctx, records.Items); ctx.Err() != nil {
+		return Page[Endpoint]{}, fmt.Errorf("endpoints: %w", ctx.Err())
 	}
+	page.Next, page.Total = records.Next, records.Total
 	return page, nil
 }
 
@@ -824,7 +856,7 @@ func (v *View) Endpoints(ctx context.Context, f EndpointFilter) (Page[Endpoint],
 // What it missed meanwhile is for [View.Replay]. It is a no-op for an enabled
 // one, and [ErrConflict] for one that has to be verified first.
 func (v *View) Enable(ctx context.Context, id string) error {
-	e, err := v.setDisabled(ctx, id, false, "")
+	r, err := v.setDisabled(ctx, id, false, "")
 	if err == errUnchanged {
 		return nil
 	}
@@ -832,35 +864,54 @@ func (v *View) Enable(ctx context.Context, id string) error {
 		return fmt.Errorf("enable endpoint %q: %w", id, err)
 	}
 	v.d.rouse()
-	v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: e.owner(), Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointEnabled{EndpointID: id, Tenant: r.Tenant, Actor: actorOf(ctx)})
 	return nil
 }
 
 // Disable stops fan-out and delivery to an endpoint until Enable. It is a no-op
 // for one that is disabled for the same reason.
 func (v *View) Disable(ctx context.Context, id, reason string) error {
-	e, err := v.setDisabled(ctx, id, true, reason)
+	r, err := v.setDisabled(ctx, id, true, reason)
 	if err == errUnchanged {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("disable endpoint %q: %w", id, err)
 	}
-	v.d.observe(ctx, EndpointDisabled{EndpointID: id, Tenant: e.owner(), Reason: reason, Actor: actorOf(ctx)})
+	v.d.observe(ctx, EndpointDisabled{EndpointID: id, Tenant: r.Tenant, Reason: reason, Actor: actorOf(ctx)})
 	return nil
 }
 
-func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason string) (Endpoint, error) {
-	return v.change(ctx, id, 0, func(e Endpoint) (Endpoint, error) {
-		if e.Disabled == disabled && e.DisabledReason == reason {
-			return e, errUnchanged
+// setDisabled leaves the configuration as it is stored: it must work where that
+// cannot be opened.
+func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason string) (EndpointRecord, error) {
+	return v.changeRecord(ctx, id, 0, func(r *EndpointRecord) error {
+		if r.Disabled == disabled && r.DisabledReason == reason {
+			return errUnchanged
 		}
-		if !disabled && v.d.unverified(&e) {
-			return e, errUnverified
+		if !disabled {
+			if err := v.d.checkVerified(ctx, r); err != nil {
+				return err
+			}
 		}
-		e.Disabled, e.DisabledReason = disabled, reason
-		return e, checkText("reason", reason)
+		r.Disabled, r.DisabledReason = disabled, reason
+		return checkText("reason", reason)
 	})
+}
+
+// checkVerified returns an error if the endpoint waits for Verify. One whose
+// configuration cannot be opened does not, where no profile asks for that.
+func (d *Dispatcher) checkVerified(ctx context.Context, r *EndpointRecord) error {
+	e, err := d.open(ctx, r)
+	if err == nil && d.unverified(&e) {
+		return errUnverified
+	}
+	for _, p := range d.profiles {
+		if p.Verification != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Verify asks the endpoint's receiver for its consent, as its profile's
@@ -894,7 +945,7 @@ func (v *View) verify(ctx context.Context, id string) (e Endpoint, enabled bool,
 	if err != nil {
 		return e, false, err
 	}
-	t, err := newTarget(v.d, &record)
+	t, err := newTarget(ctx, v.d, &record)
 	if err != nil {
 		return e, false, err
 	}
@@ -1024,7 +1075,7 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
-	t, err := newTarget(v.d, &record)
+	t, err := newTarget(ctx, v.d, &record)
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
@@ -1354,7 +1405,7 @@ func (v *View) endpoint(ctx context.Context, id string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	return r.endpoint()
+	return v.d.open(ctx, &r)
 }
 
 // delivery returns a delivery that is within the scope.
@@ -1369,22 +1420,46 @@ func (v *View) delivery(ctx context.Context, id string) (Delivery, error) {
 	return d, err
 }
 
-// change replaces an endpoint by what edit makes of it. With rev 0 it does so
-// again when another change came between.
-func (v *View) change(ctx context.Context, id string, rev int64, edit func(Endpoint) (Endpoint, error)) (Endpoint, error) {
-	for tries := 0; ; tries++ {
-		old, err := v.endpoint(ctx, id)
+// change replaces an endpoint by what edit makes of it, and returns it with its
+// secrets. With rev 0 it does so again when another change came between.
+func (v *View) change(ctx context.Context, id string, rev int64, edit func(Endpoint) (Endpoint, error)) (changed Endpoint, err error) {
+	var config []byte // in clear
+	record, err := v.changeRecord(ctx, id, rev, func(r *EndpointRecord) error {
+		old, err := v.d.open(ctx, r)
 		if err != nil {
-			return Endpoint{}, err
-		}
-		if rev != 0 && rev != old.Rev {
-			return Endpoint{}, fmt.Errorf("%w: rev is %d, not %d", ErrConflict, old.Rev, rev)
+			return err
 		}
 		next, err := edit(old)
 		if err != nil {
-			return Endpoint{}, err
+			return err
 		}
-		changed, err := v.put(ctx, next)
+		if *r, err = next.record(); err != nil {
+			return err
+		}
+		config = r.Config
+		return v.d.seal(ctx, r)
+	})
+	if err != nil {
+		return Endpoint{}, err
+	}
+	record.Config = config
+	return record.endpoint()
+}
+
+// changeRecord is change of what is stored.
+func (v *View) changeRecord(ctx context.Context, id string, rev int64, edit func(*EndpointRecord) error) (EndpointRecord, error) {
+	for tries := 0; ; tries++ {
+		record, err := v.record(ctx, id)
+		if err != nil {
+			return record, err
+		}
+		if rev != 0 && rev != record.Rev {
+			return record, fmt.Errorf("%w: rev is %d, not %d", ErrConflict, record.Rev, rev)
+		}
+		if err := edit(&record); err != nil {
+			return record, err
+		}
+		changed, err := v.d.store.PutEndpoint(ctx, record)
 		if rev == 0 && errors.Is(err, ErrConflict) && tries < 10 {
 			continue
 		}
@@ -1398,10 +1473,193 @@ func (v *View) put(ctx context.Context, e Endpoint) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
+	config := record.Config
+	if err := v.d.seal(ctx, &record); err != nil {
+		return Endpoint{}, err
+	}
 	if record, err = v.d.store.PutEndpoint(ctx, record); err != nil {
 		return Endpoint{}, err
 	}
+	record.Config = config
 	return record.endpoint()
+}
+
+// Resealed is what a call of [Dispatcher.Reseal] did.
+type Resealed struct {
+	Sealed     int // endpoints whose configuration was sealed, anew or for the first time
+	Current    int // endpoints that were sealed under the current key already
+	Unreadable int // endpoints that could not be opened, or sealed; the error tells of them
+}
+
+// Reseal seals the configuration of every endpoint that is stored in clear, or was
+// sealed under another master key than the current one of [Config].Keys. After it
+// has returned nil, the older keys are not needed any more, unless a process whose
+// current key is an older one writes on.
+//
+// What was stored in clear stays in the database's free pages, its logs and its
+// backups for as long as these are kept: where that matters, rotate the secrets too.
+//
+// It may run beside everything else: it replaces exactly the version that it has
+// read, and where another change came first, takes that. It changes nothing of an
+// endpoint but Rev and UpdatedAt, so that an Update with the Rev of before is
+// [ErrConflict], and no notice tells of it. An endpoint that cannot be opened stays
+// as it is, and the error, which matches [ErrKey], names the first ten; the others
+// are done all the same. It can be cut short by ctx and called again: what is done
+// already is passed over. Without Config.Keys it is [ErrInvalid].
+func (d *Dispatcher) Reseal(ctx context.Context) (done Resealed, err error) {
+	if d.config.Keys == nil {
+		return done, fmt.Errorf("reseal: %w: there is no Config.Keys", ErrInvalid)
+	}
+	var failed []error
+	for f := (EndpointFilter{Scope: Scope{All: true}, Limit: maxLimit}); ; {
+		page, err := d.store.ListEndpoints(ctx, f)
+		if err != nil {
+			return done, fmt.Errorf("reseal: %w", err)
+		}
+		for n := range page.Items {
+			kept, err := d.reseal(ctx, page.Items[n], &done)
+			if cut := ctx.Err(); cut != nil {
+				err = cut
+			}
+			if err != nil {
+				return done, fmt.Errorf("reseal: %w", err)
+			}
+			if kept != nil && len(failed) < 10 {
+				failed = append(failed, kept)
+			}
+		}
+		if f.Cursor = page.Next; f.Cursor == "" {
+			break
+		}
+	}
+	if len(failed) > 0 {
+		return done, fmt.Errorf("reseal: %d endpoints are left as they were: %w", done.Unreadable, errors.Join(failed...))
+	}
+	return done, nil
+}
+
+// reseal seals one endpoint and counts it. kept says why it stays as it is, where
+// it cannot be opened or sealed; err is the store's.
+func (d *Dispatcher) reseal(ctx context.Context, r EndpointRecord, done *Resealed) (kept, err error) {
+	for tries := 0; ; tries++ {
+		if id, err := seal.KeyID(r.Config); err == nil && id == d.config.Keys.Current() {
+			done.Current++
+			return nil, nil
+		}
+		next, err := d.resealed(ctx, &r)
+		if err != nil {
+			if ctx.Err() == nil {
+				done.Unreadable++
+			}
+			return err, nil
+		}
+		_, err = d.store.PutEndpoint(ctx, next)
+		if errors.Is(err, ErrConflict) && tries < 10 {
+			r, err = d.store.GetEndpoint(ctx, r.ID)
+			if err == nil {
+				continue
+			}
+		}
+		switch {
+		case errors.Is(err, ErrNotFound): // it was unregistered meanwhile
+			return nil, nil
+		case err == nil:
+			done.Sealed++
+		}
+		return nil, err
+	}
+}
+
+func (d *Dispatcher) resealed(ctx context.Context, r *EndpointRecord) (EndpointRecord, error) {
+	e, err := d.open(ctx, r)
+	if err != nil {
+		return EndpointRecord{}, err
+	}
+	next, err := e.record()
+	if err == nil {
+		err = d.seal(ctx, &next)
+	}
+	return next, err
+}
+
+const (
+	keyTimeout  = 5 * time.Second // for what is asked of Config.Keys
+	keysAtATime = 16              // Unwraps of a listing
+)
+
+// seal seals the configuration of a record that is about to be stored.
+func (d *Dispatcher) seal(ctx context.Context, r *EndpointRecord) error {
+	if d.config.Keys == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	sealed, err := seal.Seal(ctx, d.config.Keys, r.Config, r.ID, r.Tenant)
+	if err != nil {
+		return fmt.Errorf("%w: the configuration of endpoint %q cannot be sealed: %w", ErrKey, r.ID, err)
+	}
+	r.Config = sealed
+	return nil
+}
+
+// open returns the endpoint that a record holds, with its secrets.
+func (d *Dispatcher) open(ctx context.Context, r *EndpointRecord) (Endpoint, error) {
+	if !seal.Is(r.Config) {
+		return r.endpoint()
+	}
+	fail := func(err error) (Endpoint, error) {
+		return Endpoint{}, fmt.Errorf("%w: the stored configuration of endpoint %q cannot be opened: %w", ErrKey, r.ID, err)
+	}
+	if d.config.Keys == nil {
+		return fail(errors.New("it is sealed, and there is no Config.Keys"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	config, err := seal.Open(ctx, d.config.Keys, r.Config, r.ID, r.Tenant)
+	if err != nil {
+		return fail(err)
+	}
+	opened := *r
+	opened.Config = config
+	return opened.endpoint()
+}
+
+// opensAtOnce reports whether opening the record asks no key service.
+func (d *Dispatcher) opensAtOnce(r *EndpointRecord) bool {
+	_, local := d.config.Keys.(*seal.Ring)
+	return local || d.config.Keys == nil || !seal.Is(r.Config)
+}
+
+// openAll returns the endpoints that records hold, without their secrets.
+func (d *Dispatcher) openAll(ctx context.Context, records []EndpointRecord) []Endpoint {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	es := make([]Endpoint, len(records))
+	open := func(n int) {
+		e, err := d.open(ctx, &records[n])
+		if err != nil {
+			r := records[n]
+			r.Config = []byte("{}")
+			e, _ = r.endpoint()
+			e.Unreadable = true
+		}
+		es[n] = e.withoutSecrets()
+	}
+	var group sync.WaitGroup
+	places := make(chan struct{}, keysAtATime)
+	for n := range records {
+		if d.opensAtOnce(&records[n]) {
+			open(n)
+			continue
+		}
+		places <- struct{}{}
+		group.Go(func() {
+			open(n)
+			<-places
+		})
+	}
+	group.Wait()
+	return es
 }
 
 // checkReach checks whose events the endpoint would receive against the scope.
@@ -1611,14 +1869,22 @@ func (e Endpoint) record() (EndpointRecord, error) {
 	}, nil
 }
 
-// endpoint is the reverse of [Endpoint.record].
+// owner returns the tenant as [Endpoint] has it.
+func (r *EndpointRecord) owner() string {
+	if r.AllTenants {
+		return ""
+	}
+	return r.Tenant
+}
+
+// endpoint is the reverse of [Endpoint.record], of a configuration in clear.
 func (r *EndpointRecord) endpoint() (Endpoint, error) {
 	var c endpointConfig
 	if err := json.Unmarshal(r.Config, &c); err != nil {
 		return Endpoint{}, fmt.Errorf("the stored configuration of endpoint %q is unreadable", r.ID)
 	}
 	e := Endpoint{
-		ID: r.ID, URL: c.URL, Description: c.Description, Tenant: r.Tenant, AllTenants: r.AllTenants,
+		ID: r.ID, URL: c.URL, Description: c.Description, AllTenants: r.AllTenants,
 		Events: r.Patterns, Profile: c.Profile,
 		Auth: Auth{
 			Scheme: c.AuthScheme, Name: c.AuthName, Secret: Secret{Value: c.AuthSecret},
@@ -1630,9 +1896,7 @@ func (r *EndpointRecord) endpoint() (Endpoint, error) {
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, Rev: r.Rev,
 		VerifiedAt: c.VerifiedAt, AllowedRate: c.AllowedRate,
 	}
-	if r.AllTenants {
-		e.Tenant = ""
-	}
+	e.Tenant = r.owner()
 	for _, s := range c.Secrets {
 		e.Secrets = append(e.Secrets, Secret(s))
 	}

@@ -1876,11 +1876,14 @@ func TestAnUnreadableConfigurationIsAnErrorThatDoesNotQuoteIt(t *testing.T) {
 	if _, err := store.PutEndpoint(t.Context(), EndpointRecord{ID: "e", Patterns: []string{"*"}, Config: []byte(`{"secrets":"c4n4ry"}`)}); err != nil {
 		t.Fatal(err)
 	}
-	_, listed := d.Endpoints(t.Context(), EndpointFilter{})
+	page, err := d.Endpoints(t.Context(), EndpointFilter{})
+	if err != nil || len(page.Items) != 1 || !page.Items[0].Unreadable || page.Items[0].ID != "e" {
+		t.Errorf("it is listed as %+v, %v", page.Items, err)
+	}
 	_, read := d.Endpoint(t.Context(), "e")
 	_, revealed := d.Reveal(t.Context(), "e")
 	_, sent := d.SendTest(t.Context(), "e", "ping")
-	for _, err := range []error{listed, read, revealed, sent} {
+	for _, err := range []error{read, revealed, sent} {
 		if err == nil || !strings.Contains(err.Error(), `endpoint "e" is unreadable`) || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("error is %v", err)
 		}
