@@ -232,3 +232,48 @@ func TestTheAllowanceIsNotSavedUp(t *testing.T) {
 		t.Errorf("%d bytes may come, want 50", m.left)
 	}
 }
+
+// What bounds a receiver of HTTP/2 bounds it behind a proxy as well.
+func TestHostileReceiversThroughAProxy(t *testing.T) {
+	for _, r := range hostile.Receivers() {
+		if !strings.HasPrefix(r.Name, "HTTP/2: flood of") && !strings.HasPrefix(r.Name, "HTTP/2: GOAWAY") || r.Hangs {
+			continue
+		}
+		t.Run(r.Name, func(t *testing.T) {
+			server, err := r.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			proxy := httptest.NewServer(&tunnels{to: strings.TrimSuffix(strings.TrimPrefix(server.URL, "https://"), "/hook")})
+			defer proxy.Close()
+			var read atomic.Int64
+			closed := make(chan struct{})
+			once := sync.OnceFunc(func() { close(closed) })
+			o := local
+			o.TLS, o.Proxy = hostile.ClientTLS(), through(t, proxy.URL)
+			o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
+				return countConn{conn, &read, once}, err
+			}
+			c := newClient(t, o)
+			res, err := post(t, c, server.URL, "{}")
+			if err == nil && res.StatusCode != r.Status || err != nil && !slices.Contains(r.Errors, err.Error()) {
+				t.Errorf("%d, %v (%v), want %d or %q", res.StatusCode, err, errors.Unwrap(err), r.Status, r.Errors)
+			}
+			if errors.Is(err, ErrProxy) {
+				t.Errorf("%v is held against the proxy", errors.Unwrap(err))
+			}
+			if strings.Contains(r.Name, "flood") {
+				select {
+				case <-closed:
+				case <-time.After(20 * time.Second):
+					t.Errorf("after %d bytes the connection is still read", read.Load())
+				}
+			}
+			if n := server.Requests.Load(); n > maxConns || read.Load() > 1<<20 {
+				t.Errorf("%d requests, %d bytes read", n, read.Load())
+			}
+		})
+	}
+}
