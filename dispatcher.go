@@ -107,7 +107,8 @@ type Network struct {
 	// TLS is the client's configuration, towards receivers ([Endpoint].TLS may
 	// change it for one) and towards proxies. Its certificates are shown to
 	// whoever asks. TLS 1.2 is the minimum, and certificates are always verified:
-	// InsecureSkipVerify is [ErrInvalid].
+	// InsecureSkipVerify is [ErrInvalid]. A ServerName is what every receiver is
+	// verified for, in place of its URL's host.
 	TLS *tls.Config
 	// MaxResponseBytes is how much of a response body is kept in the log of
 	// attempts. Defaults to 16 KiB, at most 1 MiB.

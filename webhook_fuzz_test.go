@@ -27,6 +27,7 @@ func FuzzStoredConfig(f *testing.F) {
 		good + `,"authScheme":"oauth2","authSecret":"x"}`, good + `,"authScheme":"bearer","authSecret":"a b"}`, good + `,"authScheme":"basic","authName":"a","authSecret":"b"}`,
 		good + `,"rateLimit":-1}`, good + `,"rateLimit":1e999}`, good + `,"concurrency":-1}`, good + `,"concurrency":9223372036854775807}`, good + `,"profile":"unknown"}`,
 		`{"url":"http://receiver.example/"}`, `{"url":"http://receiver.example/","secrets":[{"value":"garbage"}]}`, `{"url":"http://receiver.example/","secrets":[{"value":"` + testSecret + `","expiresAt":"2001-01-01T00:00:00Z"}]}`,
+		good + `,"rootCAs":"garbage"}`, good + `,"certificate":"garbage","key":"c4n4ry"}`, good + `,"key":"c4n4ry"}`, `{"url":"https://receiver.example/","certificate":"-----BEGIN PRIVATE KEY-----\nc4n4ry\n-----END PRIVATE KEY-----"}`,
 		`{"url":"file:///etc/passwd","secrets":[{"value":"` + testSecret + `"}]}`, `{"url":"http://a@receiver.example/"}`, `{"secrets":"c4n4ry"}`,
 	} {
 		f.Add([]byte(config))

@@ -12,7 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // create returns a certificate of the public key, or of its own, and its own key.
 func create(t testing.TB, public any) (certificate, key string) {
