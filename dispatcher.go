@@ -1590,7 +1590,8 @@ func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, e
 		return 0, err
 	}
 	res, err := d.ask(within, t, r)
-	told, level := err, zap.InfoLevel
+	var told error // to the endpoint's owner
+	level := zap.InfoLevel
 	switch {
 	case err == nil:
 		rate, err = t.consent(res, challenge)

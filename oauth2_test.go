@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -301,7 +302,9 @@ func TestATokenThatIsNotToBeHadIsAFailedAttemptOfItsEndpoint(t *testing.T) {
 		{"malformed", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }, nil, "no access token: malformed answer", "malformed", 0},
 		{"huge", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat(body, 10_000)) }, nil, "no access token: answer too large", "answer too large", 0},
 		{"without an end", hang, nil, "no access token: timeout", "deadline exceeded", 15 * time.Second},
-		{"elsewhere", func(w http.ResponseWriter, q *http.Request) { http.Redirect(w, q, "http://thief.example/", 307) }, nil, "no access token: status 307", "307", 0},
+		{"elsewhere", func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, "http://thief.example/", http.StatusTemporaryRedirect)
+		}, nil, "no access token: status 307", "307", 0},
 		{"no header", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"access_token":"a\r\nHost: b"}`)
 		}, nil, "no access token: it is not visible ASCII characters, of which there are at most 8192", "visible", 0},
@@ -604,4 +607,68 @@ func TestATokenEndpointIsGuardedWhenItIsDialled(t *testing.T) {
 	if f := noticed[AttemptFinished](told); len(f) != 1 || !f[0].Blocked {
 		t.Errorf("the operator is told %+v, want that it was blocked", f)
 	}
+}
+
+func TestATokenEndpointIsReachedByTheNetworkOfTheTenant(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = io.WriteString(w, `{"access_token":"token"}`)
+	}))
+	defer server.Close()
+	loopback := Network{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	c := Config{Authorizer: clientCredentials, Networks: map[string]Network{"acme": loopback}}
+	store := NewMemoryStore()
+	d := newDispatcher(t, store, c)
+	of := func(tenant string) Endpoint {
+		return Endpoint{URL: "https://receiver.example/", Tenant: tenant, Auth: OAuth2(server.URL, "id", clientSecret)}
+	}
+	_, err := d.Register(t.Context(), of("other"))
+	mustContain(t, err, ErrInvalid, "Auth.TokenURL")
+	inside := of("acme/legal")
+	inside.URL = server.URL
+	e := register(t, d.View, inside)
+	if a, err := d.SendTest(t.Context(), e.ID, "test"); err != nil || a.Error != "" || asked.Load() != 2 {
+		t.Errorf("%+v, %v, %d requests", a, err, asked.Load())
+	}
+	// What got into the store when more was permitted is judged again.
+	c.Networks["acme"] = Network{AllowHTTP: true}
+	c.Network = loopback
+	asked.Store(0)
+	if a, err := newDispatcher(t, store, c).SendTest(t.Context(), e.ID, "test"); err != nil || a.Error != "connection failed" || asked.Load() != 0 {
+		t.Errorf("%+v, %v, %d requests", a, err, asked.Load())
+	}
+}
+
+func TestATokenThatAProxyKeepsAwayIsNobodysFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &egress{receiver: newReceiver(t, withTokens(time.Hour, status(204)))}
+		c := p.behind("http://proxy.example:3128")
+		choose := c.Network.Proxy
+		c.Network.Proxy = func(r *http.Request) (*url.URL, error) { // for tokens alone
+			if r.URL.Hostname() == "tokens.example" {
+				return choose(r)
+			}
+			return nil, nil
+		}
+		c.Authorizer = clientCredentials
+		d := newDispatcher(t, NewMemoryStore(), c)
+		e := register(t, d.View, Endpoint{Auth: OAuth2(tokenURL, "id", clientSecret)})
+		p.down.Store(true)
+		start(t, d)
+		id := publish(t, d, Event{}).EventID
+		time.Sleep(10 * time.Minute)
+		as := attempts(t, d, id)
+		if dv := delivery(t, d, id); len(as) == 0 || as[0].Error != "no access token: "+notSent || dv.State != StatePending || dv.Attempts != 0 {
+			t.Errorf("the delivery: %+v, its attempts: %+v", dv, as)
+		}
+		if e, err := d.Endpoint(t.Context(), e.ID); err != nil || !e.FailingSince.IsZero() {
+			t.Errorf("its endpoint is blamed: %+v, %v", e, err)
+		}
+		p.down.Store(false)
+		time.Sleep(3 * time.Minute)
+		if dv := delivery(t, d, id); dv.State != StateDelivered {
+			t.Errorf("after the outage the delivery is %+v", dv)
+		}
+	})
 }

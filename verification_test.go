@@ -249,8 +249,7 @@ func TestAChallengeHasToComeBackAlone(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			challenges := make(map[string]bool)
-			var r *receiver
-			r = newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+			r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
 				body, _ := io.ReadAll(q.Body)
 				var asked struct{ Type, Challenge string }
 				if err := json.Unmarshal(body, &asked); err != nil || asked.Type != "endpoint.verification" || len(asked.Challenge) != 43 {

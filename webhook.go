@@ -954,7 +954,7 @@ func (v *View) verify(ctx context.Context, id string) (e Endpoint, enabled bool,
 	}
 	defer t.close()
 	if !v.d.running.Load() {
-		defer t.client.CloseIdle()
+		defer v.d.closeIdle()
 	}
 	rate, err := v.d.askConsent(ctx, t)
 	if err != nil {

@@ -275,7 +275,11 @@ func TestWhatATenantHasIsThereInEveryPosition(t *testing.T) {
 				if strings.HasPrefix(p.name, "delivery") || method == "Delivery" {
 					id = page.Items[0].ID
 				}
-				if _, err := p.call(t.Context(), x.Tenant("acme"), id); err != nil {
+				_, err = p.call(t.Context(), x.Tenant("acme"), id)
+				if method == "Verify" && errors.Is(err, webhook.ErrNotSupported) {
+					continue // it is there, and its profile asks for nothing
+				}
+				if err != nil {
 					t.Errorf("%s: %v", method, err)
 				}
 			}
