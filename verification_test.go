@@ -481,6 +481,31 @@ func TestTheNoticesOfAVerificationSayWhoseEndpointItIs(t *testing.T) {
 	}
 }
 
+func TestASealedEndpointIsUnverifiedAsAnyOther(t *testing.T) {
+	for _, auth := range []Auth{{}, OAuth2(tokenURL, "id", clientSecret)} {
+		r := newReceiver(t, withTokens(time.Hour, consents("60", nil)))
+		c := asking(r, handshake)
+		c.Keys, c.Authorizer = keysOf(t, "k"), clientCredentials
+		d := newDispatcher(t, NewMemoryStore(), c)
+		e := register(t, d.View, Endpoint{Profile: "asking", Auth: auth})
+		publish(t, d, Event{})
+		mustContain(t, d.Enable(t.Context(), e.ID), ErrConflict, "Verify")
+		_, err := d.SendTest(t.Context(), e.ID, "test")
+		mustContain(t, err, ErrConflict, "Verify")
+		_, err = d.Replay(t.Context(), ReplayFilter{EndpointID: e.ID, Missed: true})
+		mustContain(t, err, ErrConflict, "Verify")
+		if n := r.dialled.Load(); n != 0 {
+			t.Errorf("%d connections before Verify", n)
+		}
+		if e := verify(t, d.View, e.ID); e.Disabled || e.AllowedRate != 1 {
+			t.Errorf("verified it is %+v", e)
+		}
+		if a, err := d.SendTest(t.Context(), e.ID, "test"); err != nil || a.Error != "" {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+}
+
 func TestOnceVerifiedARefusalChangesNothing(t *testing.T) {
 	answer := consents("60", nil)
 	r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) { answer(w, q) })

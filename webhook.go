@@ -1153,7 +1153,7 @@ func (v *View) again(ctx context.Context, origin Origin, missing bool, ds ...Del
 				return nil, fmt.Errorf("its endpoint: %w", ErrNotFound)
 			}
 			if record.Disabled {
-				if e, err := record.endpoint(); err == nil && v.d.unverified(&e) {
+				if e, err := v.d.open(ctx, &record); err == nil && v.d.unverified(&e) {
 					return nil, fmt.Errorf("its endpoint: %w", errUnverified)
 				}
 				return nil, fmt.Errorf("%w: its endpoint is disabled; enable it first", ErrConflict)
