@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -172,14 +173,20 @@ func (p *peer) send(text string) bool {
 	return err == nil
 }
 
-// flood sends the text again and again, until the sender has closed.
-func (p *peer) flood(text string) {
-	chunk := []byte(strings.Repeat(text, 1+(32<<10)/len(text)))
-	for {
+// repeat sends the text so often, which takes memory for it once.
+func (p *peer) repeat(text string, times int) bool {
+	chunk := []byte(text)
+	for range times {
 		if _, err := p.Conn.Write(chunk); err != nil {
-			return
+			return false
 		}
 	}
+	return true
+}
+
+// flood sends the text again and again, until the sender has closed.
+func (p *peer) flood(text string) {
+	p.repeat(strings.Repeat(text, 1+(32<<10)/len(text)), math.MaxInt)
 }
 
 // drip sends the text byte by byte.
