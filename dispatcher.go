@@ -207,14 +207,13 @@ type Config struct {
 const (
 	maxResponseBytes = 1 << 20
 	maxConcurrency   = 100_000
-	maxBatch         = 1000            // deliveries in a claim, outcomes in a settlement
-	maxBatchBytes    = 8 << 20         // of event data in a claim
-	maxTold          = 10_000          // endpoints of which is remembered what was told
-	maxExpired       = 5               // leases that may run out before a delivery counts as crashing
-	idleEndpoint     = time.Hour       // after which what is remembered of an endpoint is forgotten
-	misconfigured    = time.Minute     // until a delivery to an endpoint that this process cannot send to is looked at again
-	parking          = 5 * time.Second // that nothing else of such an endpoint is claimed; it may have been mended
-	maxParked        = 1000
+	maxBatch         = 1000                   // deliveries in a claim, outcomes in a settlement
+	maxBatchBytes    = 8 << 20                // of event data in a claim
+	maxTold          = 10_000                 // endpoints of which is remembered what was told
+	maxExpired       = 5                      // leases that may run out before a delivery counts as crashing
+	idleEndpoint     = time.Hour              // after which what is remembered of an endpoint is forgotten
+	misconfigured    = time.Minute            // until a delivery to an endpoint that this process cannot send to is looked at again
+	parking          = 5 * time.Second        // that nothing else of such an endpoint is claimed; it may have been mended
 	keyPause         = 5 * time.Second        // until an endpoint that did not open is tried again, doubled with each failure up to misconfigured
 	openPause        = 250 * time.Millisecond // until an endpoint is looked at again when too many others are being opened
 	flushTimeout     = 10 * time.Second
@@ -639,15 +638,14 @@ type run struct {
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
 	settler  *batch.Batcher[settled]
-	targets  map[string]*target   // by endpoint ID
-	parked   map[string]time.Time // endpoints that this process cannot send to: until when nothing of them is claimed
-	opening  atomic.Int64         // endpoints that workers are opening
-	swept    time.Time            // when idle targets were last forgotten
-	claims   uint64               // numbers the claims
-	told     map[string]told      // what was told of endpoints, by ID; the settler's own
-	aside    []settled            // outcomes that are in the way of others; the settler's own
-	lost     atomic.Int64         // outcomes that could not be stored
-	present  atomic.Int64         // dispatchers that run on the store; 0: not known
+	targets  map[string]*target // by endpoint ID
+	opening  atomic.Int64       // endpoints that workers are opening
+	swept    time.Time          // when idle targets were last forgotten
+	claims   uint64             // numbers the claims
+	told     map[string]told    // what was told of endpoints, by ID; the settler's own
+	aside    []settled          // outcomes that are in the way of others; the settler's own
+	lost     atomic.Int64       // outcomes that could not be stored
+	present  atomic.Int64       // dispatchers that run on the store; 0: not known
 }
 
 // job is a claimed delivery on its way through deliver.
@@ -674,7 +672,7 @@ type settled struct {
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), parked: make(map[string]time.Time), swept: time.Now(), told: make(map[string]told)}
+	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
@@ -784,37 +782,13 @@ func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 		maps.DeleteFunc(r.targets, func(_ string, t *target) bool { return t.err != nil })
 		r.swept = now
 	}
-	free, room, wait = r.gate.Plan(now)
-	if len(r.parked) > 0 {
-		room, wait = r.withoutParked(room, wait, now)
-	}
-	return free, room, wait
-}
-
-// withoutParked returns the room that is left when nothing of the parked endpoints
-// is claimed, and how long to wait at the most.
-func (r *run) withoutParked(room map[string]int, wait time.Duration, now time.Time) (map[string]int, time.Duration) {
-	room = maps.Clone(room)
-	for id, until := range r.parked {
-		left := until.Sub(now)
-		if left <= 0 {
-			delete(r.parked, id)
-			continue
-		}
-		room[id] = 0
-		if wait <= 0 || left < wait {
-			wait = left
-		}
-	}
-	return room, wait
+	return r.gate.Plan(now)
 }
 
 // park gives a delivery back that cannot be sent now and lets its endpoint rest:
 // a backlog of it would be claimed and given back for ever.
 func (r *run) park(j *job, delay time.Duration, now time.Time) {
-	if len(r.parked) < maxParked {
-		r.parked[j.Endpoint.ID] = now.Add(min(delay, parking))
-	}
+	r.gate.Park(j.Endpoint.ID, now.Add(min(delay, parking)))
 	r.giveBack(j, delay)
 }
 

@@ -9,10 +9,14 @@
 // said to be failing then has at most a quarter with its like, so that a healthy
 // one need not wait until they are all found out.
 //
+// A name may be parked, whatever its bounds: of one that nothing can be started of
+// now, nothing is planned for a while.
+//
 // A Gate belongs to one goroutine.
 package gate
 
 import (
+	"maps"
 	"math"
 	"time"
 
@@ -26,6 +30,9 @@ const slowAfter = time.Second
 // same: its limits may have been changed, which only Key tells.
 const relook = 10 * time.Second
 
+// maxParked bounds the names that are parked at a time, and so what Plan costs.
+const maxParked = 1000
+
 // Gate admits work. New creates it.
 type Gate struct {
 	size     int
@@ -35,8 +42,9 @@ type Gate struct {
 	keys     map[string]*Key
 	room     map[string]int
 	wary     map[*Key]struct{}
-	limited  map[*Key]struct{} // keys that wait for their rate
-	running  []*Pass           // young passes in the order of their starts; over ones too
+	limited  map[*Key]struct{}    // keys that wait for their rate
+	running  []*Pass              // young passes in the order of their starts; over ones too
+	parked   map[string]time.Time // until when
 }
 
 // Key is one of the parties between which the places are shared.
@@ -66,6 +74,7 @@ func New(size int) *Gate {
 		size: size,
 		keys: make(map[string]*Key), room: make(map[string]int),
 		wary: make(map[*Key]struct{}), limited: make(map[*Key]struct{}),
+		parked: make(map[string]time.Time),
 	}
 }
 
@@ -94,8 +103,9 @@ func (g *Gate) Key(name string, limit int, perSecond float64, failing bool, now 
 
 // Plan returns how much may start now: free in all; of a key in room as much as
 // stands there; of any other key one, after which it is in room. wait is until a
-// key's rate allows more, 0 if none waits for that. room is valid until the next
-// call of any method, and has not many more names than there are places.
+// key's rate allows more or what is parked is let go, 0 if none waits for that.
+// room is valid until the next call of any method, and has not many more names
+// than there are places or parked ones.
 func (g *Gate) Plan(now time.Time) (free int, room map[string]int, wait time.Duration) {
 	g.age(now)
 	if g.changed {
@@ -114,7 +124,37 @@ func (g *Gate) Plan(now time.Time) (free int, room map[string]int, wait time.Dur
 			wait = until
 		}
 	}
-	return g.size - g.inflight, g.room, wait
+	room = g.room
+	if len(g.parked) > 0 {
+		room, wait = g.withoutParked(wait, now)
+	}
+	return g.size - g.inflight, room, wait
+}
+
+// Park makes Plan leave no room for a name until then, unless very many are parked
+// already.
+func (g *Gate) Park(name string, until time.Time) {
+	if len(g.parked) < maxParked {
+		g.parked[name] = until
+	}
+}
+
+// withoutParked returns the room that is left when nothing of what is parked is
+// started, and how long to wait at the most.
+func (g *Gate) withoutParked(wait time.Duration, now time.Time) (map[string]int, time.Duration) {
+	room := maps.Clone(g.room)
+	for name, until := range g.parked {
+		left := until.Sub(now)
+		if left <= 0 {
+			delete(g.parked, name)
+			continue
+		}
+		room[name] = 0
+		if wait <= 0 || left < wait {
+			wait = left
+		}
+	}
+	return room, wait
 }
 
 // Enter lets one piece of work in, if there is room for it.

@@ -353,3 +353,42 @@ func TestWhatIsUndoneSaysNothingOfItsKey(t *testing.T) {
 		t.Error("a key whose first work was not done is known")
 	}
 }
+
+func TestNothingIsPlannedOfWhatIsParked(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("a", "b")
+	before := map[string]int{"a": 4, "b": 4}
+	h.Park("a", h.now.Add(2*time.Second))
+	h.Park("new", h.now.Add(time.Second))
+	h.room("a", 0)
+	h.room("b", before["b"])
+	h.room("new", 0)
+	if _, _, wait := h.Plan(h.now); wait != time.Second {
+		t.Errorf("wait %v, want until the first is let go", wait)
+	}
+	h.now = h.now.Add(time.Second)
+	h.room("a", 0)
+	h.room("new", -1)
+	if _, _, wait := h.Plan(h.now); wait != time.Second {
+		t.Errorf("wait %v, want until the second is let go", wait)
+	}
+	h.now = h.now.Add(time.Second)
+	h.room("a", before["a"])
+	if _, _, wait := h.Plan(h.now); wait != 0 {
+		t.Errorf("wait %v, want none", wait)
+	}
+}
+
+func TestNotMoreThanSoManyAreParked(t *testing.T) {
+	h := newHouse(t, 8)
+	for n := range 2 * maxParked {
+		h.Park(fmt.Sprint(n), h.now.Add(time.Second))
+	}
+	if _, room, _ := h.Plan(h.now); len(room) != maxParked {
+		t.Errorf("%d are parked, want %d", len(room), maxParked)
+	}
+	h.now = h.now.Add(time.Second)
+	if _, room, _ := h.Plan(h.now); len(room) != 0 {
+		t.Errorf("%d are parked for ever", len(room))
+	}
+}
