@@ -35,6 +35,9 @@ import (
 	"github.com/outhook/webhook/internal/fresh"
 	"github.com/outhook/webhook/internal/gate"
 	"github.com/outhook/webhook/internal/illness"
+	"github.com/outhook/webhook/internal/insist"
+	"github.com/outhook/webhook/internal/once"
+	"github.com/outhook/webhook/internal/ready"
 	"github.com/outhook/webhook/internal/redact"
 	"github.com/outhook/webhook/internal/slogcore"
 	"github.com/outhook/webhook/internal/wire"
@@ -207,15 +210,13 @@ type Config struct {
 const (
 	maxResponseBytes = 1 << 20
 	maxConcurrency   = 100_000
-	maxBatch         = 1000                   // deliveries in a claim, outcomes in a settlement
-	maxBatchBytes    = 8 << 20                // of event data in a claim
-	maxTold          = 10_000                 // endpoints of which is remembered what was told
-	maxExpired       = 5                      // leases that may run out before a delivery counts as crashing
-	idleEndpoint     = time.Hour              // after which what is remembered of an endpoint is forgotten
-	misconfigured    = time.Minute            // until a delivery to an endpoint that this process cannot send to is looked at again
-	parking          = 5 * time.Second        // that nothing else of such an endpoint is claimed; it may have been mended
-	keyPause         = 5 * time.Second        // until an endpoint that did not open is tried again, doubled with each failure up to misconfigured
-	openPause        = 250 * time.Millisecond // until an endpoint is looked at again when too many others are being opened
+	maxBatch         = 1000            // deliveries in a claim, outcomes in a settlement
+	maxBatchBytes    = 8 << 20         // of event data in a claim
+	maxTold          = 10_000          // endpoints of which is remembered what was told
+	maxExpired       = 5               // leases that may run out before a delivery counts as crashing
+	idleEndpoint     = time.Hour       // after which what is remembered of an endpoint is forgotten
+	misconfigured    = time.Minute     // until a delivery to an endpoint that this process cannot send to is looked at again
+	parking          = 5 * time.Second // that nothing else of such an endpoint is claimed; it may have been mended
 	flushTimeout     = 10 * time.Second
 	purgeBatch       = 1000
 	attendEvery      = 10 * time.Second
@@ -240,11 +241,8 @@ type Dispatcher struct {
 	log      *zap.Logger
 	wake     chan struct{}
 	running  atomic.Bool
-
-	mu       sync.Mutex
-	trouble  map[string]bool // operations in which the store failed last time
-	unopened time.Time       // when it was last told that an endpoint does not open,
-	untold   int             // and how often that happened since
+	failing  once.Changes // operations in which the store failed last time
+	unopened once.Seldom  // endpoints that do not open
 }
 
 // NewDispatcher returns a Dispatcher on the store. It checks the whole Config
@@ -259,7 +257,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("new dispatcher: %w", err)
 	}
 	config.fill()
-	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1), trouble: make(map[string]bool)}
+	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
 	d.View = &View{d: d, scope: Scope{All: true}}
 	d.profiles = map[string]*Profile{"": &d.config.Profile}
 	for name, p := range config.Profiles {
@@ -638,20 +636,20 @@ type run struct {
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
 	settler  *batch.Batcher[settled]
-	targets  map[string]*target // by endpoint ID
-	opening  atomic.Int64       // endpoints that workers are opening
-	swept    time.Time          // when idle targets were last forgotten
-	claims   uint64             // numbers the claims
-	told     map[string]told    // what was told of endpoints, by ID; the settler's own
-	aside    []settled          // outcomes that are in the way of others; the settler's own
-	lost     atomic.Int64       // outcomes that could not be stored
-	present  atomic.Int64       // dispatchers that run on the store; 0: not known
+	keeper   *insist.Keeper[settled]               // the settler's own
+	targets  *ready.Shelf[*EndpointRecord, target] // by endpoint ID
+	left     map[string]int                        // room that the deliveries of a claim leave, by endpoint ID
+	swept    time.Time                             // when idle targets were last forgotten
+	told     map[string]told                       // what was told of endpoints, by ID; the settler's own
+	lost     atomic.Int64                          // outcomes that came too late for the settler
+	present  atomic.Int64                          // dispatchers that run on the store; 0: not known
 }
 
 // job is a claimed delivery on its way through deliver.
 type job struct {
 	Claimed
-	target *target
+	made   *ready.Item[*EndpointRecord, target]
+	target *target // once it is made
 	pass   gate.Pass
 	asked  time.Time // when the claim was made: the lease began no earlier
 	idle   bool      // it was given back without an attempt
@@ -668,16 +666,29 @@ type told struct {
 type settled struct {
 	Settlement
 	claimed *Claimed
-	target  *target // nil where it cannot be sent to
+	target  *target // nil where nothing was sent
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), targets: make(map[string]*target), swept: time.Now(), told: make(map[string]told)}
+	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
-	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Rest: settleRest, Queue: 2 * d.config.Concurrency}, func(items []settled) { r.settle(items, false) })
+	r.targets = ready.New(ready.Options[*EndpointRecord, target]{
+		Same: sameConfig, Make: r.makeTarget, Close: (*target).close,
+		// For a key service this goroutine has no time.
+		Slow: func(record *EndpointRecord) bool { return !d.opensAtOnce(record) }, Slots: max(2, d.config.Concurrency/4),
+		Passes: func(err error) bool { return errors.Is(err, ErrKey) }, Rest: misconfigured,
+	})
+	r.keeper = insist.New(insist.Options[settled]{
+		Store: r.settle, Pause: backoffDelay, Works: r.answers, Lessen: settled.lessen, Aside: maxBatch,
+		Dropped: func(s settled, err error) {
+			r.log.Error("the store does not take an outcome; the delivery will be repeated", zap.String("delivery", s.DeliveryID), zap.Error(err))
+		},
+	})
+	r.settler = batch.New(batch.Options{Items: maxBatch, Bytes: maxBatchBytes, Rest: settleRest, Queue: 2 * d.config.Concurrency},
+		func(items []settled) { r.keeper.Keep(r.storing, items, r.settler.Waiting) })
 	return r
 }
 
@@ -773,13 +784,8 @@ func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 		}
 	}
 	if now.Sub(r.swept) > idleEndpoint {
-		r.gate.Forget(r.swept, func(id string) {
-			if t := r.targets[id]; t != nil {
-				t.close()
-				delete(r.targets, id)
-			}
-		})
-		maps.DeleteFunc(r.targets, func(_ string, t *target) bool { return t.err != nil })
+		r.gate.Forget(r.swept, r.targets.Forget)
+		r.targets.ForgetFailed() // which the gate has never seen
 		r.swept = now
 	}
 	return r.gate.Plan(now)
@@ -807,7 +813,7 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 // does not let in. It reports whether an endpoint filled its room.
 func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut bool) {
 	now := time.Now()
-	r.claims++
+	clear(r.left)
 	for n := range claimed {
 		// Each is a copy, so that one that hangs does not keep the batch alive.
 		j := &job{Claimed: claimed[n], asked: asked}
@@ -815,48 +821,50 @@ func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, sto
 			r.giveBack(j, 0)
 			continue
 		}
-		j.target = r.target(j.Endpoint, now)
-		if j.target.err != nil {
-			r.park(j, j.target.patience(now), now)
+		id := j.Endpoint.ID
+		j.made = r.targets.Get(id, j.Endpoint, now)
+		if wait := j.made.Wait(now); wait > 0 {
+			r.park(j, wait, now)
 			continue
 		}
-		if j.target.sealed && !r.mayOpen(j.target) {
-			r.park(j, openPause, now)
-			continue
-		}
-		cut = j.target.takes(r.claims, room) || cut
-		id, limit, perSecond := j.target.record.ID, r.config.EndpointConcurrency, 0.0
-		if e, n := &j.target.endpoint, max(int(r.present.Load()), 1); e.Concurrency > 0 || e.rate() > 0 {
-			limit, perSecond = cmp.Or((e.Concurrency+n-1)/n, limit), e.rate()/float64(n)
-		}
-		if j.target.sealed {
-			limit = 1 // opens it, before anything else of it starts
-		}
-		if r.gate.Enter(r.gate.Key(id, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now), &j.pass, now) {
-			if j.target.sealed {
-				r.opening.Add(1)
-			}
-			r.crew.Start(j)
-		} else {
+		cut = r.fills(id, room) || cut
+		if !r.gate.Enter(r.key(j, now), &j.pass, now) {
 			r.giveBack(j, 0)
+			continue
 		}
+		j.made.Begin()
+		r.crew.Start(j)
 	}
 	return cut
 }
 
-// takes counts one of a claim's deliveries and reports whether it fills the room
-// that the endpoint had; one that room does not name had nothing in flight, and
-// is in it from now on.
-func (t *target) takes(claim uint64, room map[string]int) (full bool) {
-	if t.claim != claim {
-		left, ok := room[t.record.ID]
-		if !ok {
+// fills counts one of a claim's deliveries and reports whether it fills the room
+// that its endpoint had. What room does not name had nothing in flight, and is in
+// it from now on: the gate changes it with each delivery that it lets in.
+func (r *run) fills(id string, room map[string]int) bool {
+	left, counted := r.left[id]
+	if !counted {
+		var named bool
+		if left, named = room[id]; !named {
 			left = maxBatch + 1
 		}
-		t.claim, t.left = claim, left
 	}
-	t.left--
-	return t.left == 0
+	r.left[id] = left - 1
+	return left == 1
+}
+
+// key returns the gate's key of a job's endpoint, with this process's share of what
+// the endpoint may have.
+func (r *run) key(j *job, now time.Time) *gate.Key {
+	limit, perSecond := r.config.EndpointConcurrency, 0.0
+	if t, n := j.made.Thing, max(int(r.present.Load()), 1); t != nil {
+		limit = cmp.Or((t.endpoint.Concurrency+n-1)/n, limit)
+		perSecond = t.endpoint.rate() / float64(n)
+	}
+	if j.made.Slow() {
+		limit = 1 // opens it, before anything else of it starts
+	}
+	return r.gate.Key(j.Endpoint.ID, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now)
 }
 
 // giveBack makes a delivery due again after the delay, as if never claimed.
@@ -893,111 +901,40 @@ func (r *run) add(ctx context.Context, j *job, s Settlement) {
 	}
 }
 
-// target returns how to send to the endpoint, from what is remembered if that is
-// still the same. It is sealed where a key service is to be asked: for that, this
-// goroutine has no time.
-func (r *run) target(record *EndpointRecord, now time.Time) *target {
-	old := r.targets[record.ID]
-	same := old != nil && old.made(record)
-	if same {
-		if opened := old.opened.Load(); opened != nil {
-			opened.claim, opened.left = old.claim, old.left
-			r.targets[record.ID] = opened
-			old = opened
-		}
-		if old.err == nil || old.again.IsZero() || now.Before(old.again) {
-			return old
-		}
-	}
-	var t *target
-	if r.opensAtOnce(record) {
-		t = r.newTarget(record, old)
-	} else {
-		t = &target{record: record, sealed: true, breaker: r.config.newBreaker(), illness: illness.New(proxyFaults)}
-	}
-	if old != nil {
-		old.close()
-		t.illness = old.illness
-		if t.sealed { // until its own are known
-			t.endpoint.Concurrency, t.endpoint.RateLimit = old.endpoint.Concurrency, old.endpoint.RateLimit
-			t.failures = old.failures
-		}
-		// A change while the store calls it healthy may be what mended it.
-		if same || !record.FailingSince.IsZero() {
-			t.breaker = old.breaker
-		}
-	}
-	r.targets[record.ID] = t
-	return t
-}
-
-// newTarget makes a target and tells where it cannot be sent to. old is the one
-// before it, or nil.
-func (r *run) newTarget(record *EndpointRecord, old *target) *target {
-	t, err := newTarget(r.sending, r.Dispatcher, record)
+// makeTarget makes a target, and tells where its endpoint cannot be sent to.
+func (r *run) makeTarget(record *EndpointRecord, old *target) (*target, error) {
+	t, err := r.newTarget(r.sending, record)
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrKey):
-		now := time.Now()
-		if old != nil {
-			t.failures = old.failures
-		}
-		t.again = now.Add(min(keyPause<<min(t.failures, 10), misconfigured))
-		t.failures++
-		if r.sending.Err() == nil {
-			r.tellKeysFailed(r.storing, record, err, now)
-		}
-	default:
+		t.inherit(old)
+	case !errors.Is(err, ErrKey):
 		r.log.Error("an endpoint cannot be delivered to", zap.String("endpoint", record.ID), zap.Error(err))
+	case r.sending.Err() == nil:
+		r.tellKeysFailed(r.storing, record, err)
 	}
-	return t
-}
-
-// mayOpen bounds how many places are held by those that wait for the key service,
-// of which there is always one for who has not failed before.
-func (r *run) mayOpen(t *target) bool {
-	limit := max(2, r.config.Concurrency/4)
-	if t.failures > 0 {
-		limit /= 2
-	}
-	return r.opening.Load() < int64(limit)
-}
-
-// open opens the sealed target of a job. The crew's goroutines run it, one at a
-// time for a target.
-func (r *run) open(sealed *target) *target {
-	defer r.opening.Add(-1)
-	t := r.newTarget(sealed.record, sealed)
-	t.breaker, t.illness = sealed.breaker, sealed.illness
-	sealed.opened.Store(t)
-	return t
+	return t, err
 }
 
 // tellKeysFailed logs and tells, once in a while, that an endpoint does not open.
-func (d *Dispatcher) tellKeysFailed(ctx context.Context, r *EndpointRecord, err error, now time.Time) {
-	d.mu.Lock()
-	d.untold++
-	times, tell := d.untold, now.Sub(d.unopened) >= misconfigured
-	if tell {
-		d.unopened, d.untold = now, 0
+func (d *Dispatcher) tellKeysFailed(ctx context.Context, r *EndpointRecord, err error) {
+	times, tell := d.unopened.Tell(time.Now(), misconfigured)
+	if !tell {
+		return
 	}
-	d.mu.Unlock()
-	if tell {
-		d.log.Error("endpoints cannot be delivered to, as their configuration cannot be opened; their deliveries wait",
-			zap.String("endpoint", r.ID), zap.Int("times", times), zap.Error(err))
-		d.observe(ctx, KeysFailed{EndpointID: r.ID, Tenant: r.Tenant, Err: err})
-	}
+	d.log.Error("endpoints cannot be delivered to, as their configuration cannot be opened; their deliveries wait",
+		zap.String("endpoint", r.ID), zap.Int("times", times), zap.Error(err))
+	d.observe(ctx, KeysFailed{EndpointID: r.ID, Tenant: r.Tenant, Err: err})
 }
 
 // deliver makes the attempt of a job and settles it. The crew's goroutines run
 // it.
 func (r *run) deliver(j *job) {
-	if j.target.sealed {
-		if j.target = r.open(j.target); j.target.err != nil {
-			r.giveBack(j, j.target.patience(time.Now()))
-			return
-		}
+	made := j.made.Make()
+	if made.Failed() {
+		r.giveBack(j, made.Wait(time.Now()))
+		return
 	}
+	j.target = made.Thing
 	if j.Expired > maxExpired {
 		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
@@ -1019,80 +956,50 @@ func (r *run) deliver(j *job) {
 	r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, result))
 }
 
-// settle stores outcomes, for as long as that takes or until Run gives up, and
-// tells of those that were not stale; more says that others wait for it. The
-// settler's goroutine runs it.
-func (r *run) settle(items []settled, more bool) {
+// settle stores outcomes and tells of those that were not stale. again says that
+// they were refused before. The settler's goroutine runs it.
+func (r *run) settle(items []settled, again bool) error {
 	settlements := make([]Settlement, len(items))
 	for n := range items {
 		settlements[n] = items[n].Settlement
 	}
-	answers := false // the store did, just before it did not take the outcome
-	for failures := 0; ; {
-		stale, err := r.store.Settle(r.storing, settlements)
+	stale, err := r.store.Settle(r.storing, settlements)
+	if !again {
 		r.report(r.storing, "settle", err)
-		if err == nil {
-			if slices.ContainsFunc(items, settled.makesDue) {
-				r.rouse()
-			}
-			r.tell(items, stale)
-			r.settleAside()
-			return
-		}
-		failures++
-		select {
-		case <-r.storing.Done():
-			r.lost.Add(int64(len(items)))
-			return
-		case <-time.After(backoffDelay(failures)):
-		}
-		// One record that the store cannot write must not hold up the others,
-		// nor make its own delivery be repeated for ever.
-		if half := len(items) / 2; failures >= 3 && half > 0 {
-			r.settle(items[:half], true)
-			r.settle(items[half:], more)
-			return
-		}
-		if a := settlements[0].Attempt; failures >= 5 && a != nil && answers {
-			bare := *a
-			bare.RequestHeaders, bare.ResponseHeaders, bare.ResponseBody = nil, nil, nil
-			bare.Truncated = true
-			if failures >= 7 && bare.Error != "" {
-				bare.Error = "the record of this attempt could not be stored"
-			}
-			settlements[0].Attempt = &bare
-		}
-		if failures >= 9 && (more || r.settler.Waiting()) && len(r.aside) < maxBatch {
-			r.aside = append(r.aside, settled{settlements[0], items[0].claimed, items[0].target})
-			return
-		}
-		answers = r.answers(items[0].claimed)
 	}
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(items, settled.makesDue) {
+		r.rouse()
+	}
+	r.tell(items, stale)
+	return nil
 }
 
 // answers reports whether the store works otherwise, so that it is the record
 // that it does not take.
-func (r *run) answers(c *Claimed) bool {
-	_, err := r.store.GetDelivery(r.storing, c.Delivery.ID)
+func (r *run) answers(s settled) bool {
+	_, err := r.store.GetDelivery(r.storing, s.DeliveryID)
 	return err == nil || errors.Is(err, ErrNotFound)
 }
 
-// settleAside tries the outcomes once more that were set aside for others to go
-// on, now that the store has taken one of those. What it refuses even now, it
-// will not take: the delivery is due again when its lease ends, and not sent any
-// more after some such ends.
-func (r *run) settleAside() {
-	aside := r.aside
-	r.aside = nil
-	for _, s := range aside {
-		stale, err := r.store.Settle(r.storing, []Settlement{s.Settlement})
-		if err != nil {
-			r.lost.Add(1)
-			r.log.Error("the store does not take an outcome; the delivery will be repeated", zap.String("delivery", s.DeliveryID), zap.Error(err))
-			continue
-		}
-		r.tell([]settled{s}, stale)
+// lessen takes out of the record of an attempt what others have written, and its
+// error if it is to be bare. What the store refuses even so, it will not take: the
+// delivery is due again when its lease ends, and not sent any more after some such
+// ends.
+func (s settled) lessen(bare bool) settled {
+	if s.Attempt == nil {
+		return s
 	}
+	less := *s.Attempt
+	less.RequestHeaders, less.ResponseHeaders, less.ResponseBody = nil, nil, nil
+	less.Truncated = true
+	if bare && less.Error != "" {
+		less.Error = "the record of this attempt could not be stored"
+	}
+	s.Attempt = &less
+	return s
 }
 
 // makesDue reports whether the outcome lets something fall due that the last
@@ -1124,10 +1031,8 @@ func (r *run) drain() error {
 	r.settler.Close()
 	r.cut()
 	r.closeIdle()
-	for _, t := range r.targets {
-		t.close()
-	}
-	if lost := r.lost.Load() + int64(len(r.aside)); lost > 0 {
+	r.targets.Close()
+	if lost := r.lost.Load() + int64(r.keeper.Lost()); lost > 0 {
 		return fmt.Errorf("run: %d outcomes could not be stored; those deliveries will be repeated", lost)
 	}
 	return nil
@@ -1139,8 +1044,7 @@ func (r *run) purge(ctx context.Context) {
 	if !ok || r.config.Retention == 0 {
 		return
 	}
-	every := min(max(r.config.Retention/20, time.Second), time.Hour)
-	for tick := time.NewTicker(every); ; {
+	regularly(ctx, min(max(r.config.Retention/20, time.Second), time.Hour), func() {
 		for removed := 1; removed > 0 && ctx.Err() == nil; {
 			var err error
 			if removed, err = purger.Purge(ctx, r.config.Retention, purgeBatch); err != nil {
@@ -1148,13 +1052,7 @@ func (r *run) purge(ctx context.Context) {
 			}
 			r.report(ctx, "purge", err)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		}
-	}
+	})
 }
 
 // attend keeps being counted among the dispatchers that run on the store, until
@@ -1165,19 +1063,27 @@ func (r *run) attend(ctx context.Context) {
 		return
 	}
 	id := uuid.Must(uuid.NewV7()).String()
-	for tick := time.NewTicker(attendEvery); ; {
+	regularly(ctx, attendEvery, func() {
 		n, err := presence.Attend(ctx, id, 3*attendEvery)
 		r.report(ctx, "attend", err)
 		if err == nil {
 			r.present.Store(int64(n))
 		}
+	})
+	leaving, cancel := context.WithTimeout(r.storing, time.Second)
+	defer cancel()
+	_, _ = presence.Attend(leaving, id, 0) // otherwise its time runs out
+}
+
+// regularly calls f at once and then again and again, until ctx ends.
+func regularly(ctx context.Context, pause time.Duration, f func()) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		f()
 		select {
-		case <-tick.C:
+		case <-ticker.C:
 		case <-ctx.Done():
-			tick.Stop()
-			leaving, cancel := context.WithTimeout(r.storing, time.Second)
-			defer cancel()
-			_, _ = presence.Attend(leaving, id, 0) // otherwise its time runs out
 			return
 		}
 	}
@@ -1189,15 +1095,12 @@ func (d *Dispatcher) report(ctx context.Context, operation string, err error) {
 	if err != nil && ctx.Err() != nil {
 		return
 	}
-	d.mu.Lock()
-	was := d.trouble[operation]
-	d.trouble[operation] = err != nil
-	d.mu.Unlock()
-	switch {
-	case err == nil && was:
+	switch changed := d.failing.Set(operation, err != nil); {
+	case !changed:
+	case err == nil:
 		d.log.Info("the store works again", zap.String("operation", operation))
 		d.observe(ctx, StoreRecovered{Operation: operation})
-	case err != nil && !was:
+	default:
 		d.log.Error("the store fails; retrying", zap.String("operation", operation), zap.Error(err))
 		d.observe(ctx, StoreFailed{Operation: operation, Err: err})
 	}
@@ -1236,75 +1139,70 @@ type target struct {
 	own      bool                   // the client is
 	illness  *illness.Illness       // of a proxy, towards this endpoint
 	down     atomic.Pointer[string] // the proxy that was, at the last attempt
-	err      error                  // why it cannot be sent to
 	recorded string                 // the URL in the log of attempts
 	unseen   redact.Words           // what a receiver may repeat, and must not be in the log
-
-	// Of a target that has to be opened first, by asking a key service, there are
-	// only record, breaker, illness, and what the endpoint's limits were before.
-	sealed   bool
-	opened   atomic.Pointer[target] // what came of it
-	failures int                    // how often that failed in a row
-	again    time.Time              // when to try again, after a failure
-
-	claim uint64 // the last one that had deliveries of it,
-	left  int    // and how many more it may have
 }
 
-// newTarget returns a target with err set, and that error, if the endpoint
-// cannot be sent to as this process is configured.
-func newTarget(ctx context.Context, d *Dispatcher, record *EndpointRecord) (*target, error) {
-	t := &target{record: record, breaker: d.config.newBreaker(), illness: illness.New(proxyFaults)}
-	if t.endpoint, t.err = d.open(ctx, record); t.err != nil {
-		return t, t.err
+// newTarget returns a target, or why the endpoint cannot be sent to as this process
+// is configured.
+func (d *Dispatcher) newTarget(ctx context.Context, record *EndpointRecord) (*target, error) {
+	e, err := d.open(ctx, record)
+	if err != nil {
+		return nil, err
 	}
-	if t.profile = d.profiles[t.endpoint.Profile]; t.profile == nil {
-		t.err = fmt.Errorf("%w: this process has no profile %q", ErrInvalid, t.endpoint.Profile)
-		return t, t.err
+	t := &target{record: record, endpoint: e, profile: d.profiles[e.Profile], breaker: d.config.newBreaker(), illness: illness.New(proxyFaults)}
+	switch err := e.checkStored(); {
+	case t.profile == nil:
+		return nil, fmt.Errorf("%w: this process has no profile %q", ErrInvalid, e.Profile)
+	case err != nil:
+		return nil, err
+	case e.Auth.Scheme == authOAuth2 && d.config.Authorizer == nil:
+		return nil, fmt.Errorf("Auth: %w", errNoAuthorizer)
 	}
-	if t.err = t.endpoint.checkStored(); t.err != nil {
-		return t, t.err
-	}
-	t.client = d.client(t.endpoint.Tenant)
-	if t.url, t.refused = t.client.CheckURL(t.endpoint.URL); t.refused != nil {
+	t.client = d.client(e.Tenant)
+	if t.url, t.refused = t.client.CheckURL(e.URL); t.refused != nil {
 		t.url = new(url.URL)
 	}
-	if !t.endpoint.TLS.empty() {
-		change, err := t.endpoint.TLS.apply()
+	if !e.TLS.empty() {
+		change, err := e.TLS.apply()
 		if err != nil {
-			t.err = err
-			return t, t.err
+			return nil, err
 		}
 		t.client, t.own = t.client.WithTLS(change), true
-		if end := t.endpoint.TLS.NotAfter; !end.IsZero() && time.Now().After(end) {
+		if end := e.TLS.NotAfter; !end.IsZero() && time.Now().After(end) {
 			d.log.Warn("an endpoint's client certificate has expired", zap.String("endpoint", record.ID), zap.Time("at", end))
 		}
 	}
 	t.headers = http.Header{"Content-Type": {t.profile.ContentType}, "User-Agent": {t.profile.UserAgent}}
-	for name, value := range t.endpoint.Headers {
+	for name, value := range e.Headers {
 		t.headers[http.CanonicalHeaderKey(name)] = []string{value}
 	}
 	maps.Copy(t.headers, t.profile.verificationHeaders())
-	if name, value := t.endpoint.Auth.header(); name != "" {
+	if name, value := e.Auth.header(); name != "" {
 		t.auth = name
 		t.headers[name] = []string{value}
 	}
-	if t.endpoint.Auth.Scheme == authOAuth2 {
-		if d.config.Authorizer == nil {
-			t.err = fmt.Errorf("Auth: %w", errNoAuthorizer)
-			return t, t.err
-		}
+	if e.Auth.Scheme == authOAuth2 {
 		t.token = fresh.New(func(ctx context.Context) (string, time.Time, error) { return d.fetchToken(ctx, t) })
 	}
 	t.conceal(d.config.Keys != nil)
 	return t, nil
 }
 
+// inherit takes over what the target before, unless nil, knows of the endpoint.
+func (t *target) inherit(old *target) {
+	if old == nil {
+		return
+	}
+	t.illness = old.illness
+	// A change while the store calls it healthy may be what mended it.
+	if sameConfig(t.record, old.record) || !t.record.FailingSince.IsZero() {
+		t.breaker = old.breaker
+	}
+}
+
 // close closes the connections that t alone has and no request uses.
 func (t *target) close() {
-	if opened := t.opened.Load(); opened != nil {
-		opened.close()
-	}
 	if t.own {
 		t.client.CloseIdle()
 	}
@@ -1409,17 +1307,10 @@ func (t *target) conceal(sealed bool) {
 	t.unseen = redact.New(words...)
 }
 
-// patience returns how long a delivery waits when its endpoint cannot be sent to.
-func (t *target) patience(now time.Time) time.Duration {
-	if t.again.IsZero() {
-		return misconfigured
-	}
-	return max(t.again.Sub(now), openPause)
-}
-
-// made reports whether t was made of that record.
-func (t *target) made(r *EndpointRecord) bool {
-	return t.record == r || t.record.Rev == r.Rev && t.record.Disabled == r.Disabled && slices.Equal(t.record.Config, r.Config)
+// sameConfig reports whether a target that is made of one record is as good for the
+// other.
+func sameConfig(a, b *EndpointRecord) bool {
+	return a == b || a.Rev == b.Rev && a.Disabled == b.Disabled && slices.Equal(a.Config, b.Config)
 }
 
 // result is what came of an attempt.

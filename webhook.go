@@ -945,7 +945,7 @@ func (v *View) verify(ctx context.Context, id string) (e Endpoint, enabled bool,
 	if err != nil {
 		return e, false, err
 	}
-	t, err := newTarget(ctx, v.d, &record)
+	t, err := v.d.newTarget(ctx, &record)
 	if err != nil {
 		return e, false, err
 	}
@@ -1075,7 +1075,7 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
-	t, err := newTarget(ctx, v.d, &record)
+	t, err := v.d.newTarget(ctx, &record)
 	if err != nil {
 		return Attempt{}, Claimed{}, err
 	}
