@@ -1,18 +1,14 @@
 package webhook
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -34,6 +30,7 @@ import (
 	"github.com/outhook/webhook/internal/crew"
 	"github.com/outhook/webhook/internal/fresh"
 	"github.com/outhook/webhook/internal/gate"
+	"github.com/outhook/webhook/internal/header"
 	"github.com/outhook/webhook/internal/illness"
 	"github.com/outhook/webhook/internal/insist"
 	"github.com/outhook/webhook/internal/once"
@@ -265,9 +262,6 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		d.profiles[name] = &p
 	}
 	mistakes := config.mistakes(d.profiles)
-	if v := reflect.ValueOf(config.Keys); v.Kind() == reflect.Pointer && v.IsNil() {
-		mistakes = append(mistakes, fmt.Errorf("Keys: %w: it is a nil %T", ErrInvalid, config.Keys))
-	}
 	if config.Retention > 0 {
 		if _, ok := capability[Purger](store); !ok {
 			mistakes = append(mistakes, fmt.Errorf("Retention: %w: the store is no Purger", ErrNotSupported))
@@ -278,8 +272,8 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		mistakes = append(mistakes, err)
 	}
 	mistakes = append(mistakes, d.openNetworks()...)
-	if len(mistakes) > 0 {
-		return nil, fmt.Errorf("new dispatcher: %w", errors.Join(mistakes...))
+	if err := errors.Join(mistakes...); err != nil {
+		return nil, fmt.Errorf("new dispatcher: %w", err)
 	}
 	return d, nil
 }
@@ -367,64 +361,78 @@ func (c *Config) longestTimeout() time.Duration {
 	return longest
 }
 
-// mistakes returns all that is wrong with the Config, the defaults being set.
-func (c *Config) mistakes(profiles map[string]*Profile) (mistakes []error) {
-	wrong := func(field, format string, args ...any) {
-		mistakes = append(mistakes, fmt.Errorf("%s: %w: "+format, append([]any{field, ErrInvalid}, args...)...))
+// mistakes returns all that is wrong with the Config, the defaults being set; some
+// of it is nil.
+func (c *Config) mistakes(profiles map[string]*Profile) []error {
+	mistakes := []error{
+		between("Concurrency", int64(c.Concurrency), 1, maxConcurrency),
+		between("EndpointConcurrency", int64(c.EndpointConcurrency), 1, int64(max(c.Concurrency, 1))),
+		between("Network.MaxResponseBytes", c.Network.MaxResponseBytes, 1, maxResponseBytes),
+		atLeast("Retention", c.Retention, 0),
+		atLeast("PollInterval", c.PollInterval, time.Millisecond),
+		atLeast("DrainTimeout", c.DrainTimeout, 0),
 	}
-	between := func(field string, n, low, high int64) {
-		if n < low || n > high {
-			wrong(field, "%d is not between %d and %d", n, low, high)
-		}
-	}
-	atLeast := func(field string, d, low time.Duration) {
-		if d < low {
-			wrong(field, "%v is less than %v", d, low)
-		}
-	}
-	between("Concurrency", int64(c.Concurrency), 1, maxConcurrency)
-	between("EndpointConcurrency", int64(c.EndpointConcurrency), 1, int64(max(c.Concurrency, 1)))
-	between("Network.MaxResponseBytes", c.Network.MaxResponseBytes, 1, maxResponseBytes)
 	for _, tenant := range slices.Sorted(maps.Keys(c.Networks)) {
 		field := fmt.Sprintf("Networks[%q]", tenant)
 		if tenant == "" {
-			wrong("Networks", `the tenant "" uses Config.Network`)
+			mistakes = append(mistakes, wrong("Networks", `the tenant "" uses Config.Network`))
 		} else if err := checkTenant(tenant); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", field, err))
 		}
-		between(field+".MaxResponseBytes", c.Networks[tenant].MaxResponseBytes, 0, maxResponseBytes)
+		mistakes = append(mistakes, between(field+".MaxResponseBytes", c.Networks[tenant].MaxResponseBytes, 0, maxResponseBytes))
 	}
-	if c.Retention < 0 {
-		wrong("Retention", "%v is negative", c.Retention)
-	}
-	atLeast("PollInterval", c.PollInterval, time.Millisecond)
-	atLeast("DrainTimeout", c.DrainTimeout, 0)
 	if longest := c.longestTimeout(); c.Lease <= longest {
-		wrong("Lease", "%v must exceed the longest Timeout, %v", c.Lease, longest)
+		mistakes = append(mistakes, wrong("Lease", "%v must exceed the longest Timeout, %v", c.Lease, longest))
 	}
 	if _, ok := c.Profiles[""]; ok {
-		wrong("Profiles", `the name "" is that of Config.Profile`)
+		mistakes = append(mistakes, wrong("Profiles", `the name "" is that of Config.Profile`))
 	}
 	for _, name := range slices.Sorted(maps.Keys(profiles)) {
-		field, p := "Profile", profiles[name]
+		field := "Profile"
 		if name != "" {
 			field = fmt.Sprintf("Profiles[%q]", name)
 		}
-		atLeast(field+".Timeout", p.Timeout, time.Millisecond)
-		for _, h := range [][2]string{{"ContentType", p.ContentType}, {"UserAgent", p.UserAgent}} {
-			if err := checkHeaderValue(h[1]); err != nil {
-				wrong(field+"."+h[0], "%v", err)
-			}
+		mistakes = append(mistakes, profiles[name].mistakes(field)...)
+	}
+	if v := reflect.ValueOf(c.Keys); v.Kind() == reflect.Pointer && v.IsNil() {
+		mistakes = append(mistakes, wrong("Keys", "it is a nil %T", c.Keys))
+	}
+	return mistakes
+}
+
+func (p *Profile) mistakes(field string) []error {
+	mistakes := []error{atLeast(field+".Timeout", p.Timeout, time.Millisecond)}
+	for name, value := range map[string]string{"ContentType": p.ContentType, "UserAgent": p.UserAgent} {
+		if err := header.CheckValue(value); err != nil {
+			mistakes = append(mistakes, wrong(field+"."+name, "%v", err))
 		}
-		for part, v := range map[string]any{"Retry": p.Retry, "Signer": p.Signer, "Verification": p.Verification} {
-			if v, ok := v.(interface{ validate() error }); ok {
-				if err := v.validate(); err != nil {
-					mistakes = append(mistakes, fmt.Errorf("%s.%s: %w", field, part, err))
-				}
+	}
+	for part, v := range map[string]any{"Retry": p.Retry, "Signer": p.Signer, "Verification": p.Verification} {
+		if v, ok := v.(interface{ validate() error }); ok {
+			if err := v.validate(); err != nil {
+				mistakes = append(mistakes, fmt.Errorf("%s.%s: %w", field, part, err))
 			}
 		}
 	}
 	return mistakes
+}
+
+func wrong(field, format string, args ...any) error {
+	return fmt.Errorf("%s: %w: %s", field, ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+func between(field string, n, low, high int64) error {
+	if n < low || n > high {
+		return wrong(field, "%d is not between %d and %d", n, low, high)
+	}
+	return nil
+}
+
+func atLeast(field string, d, low time.Duration) error {
+	if d < low {
+		return wrong(field, "%v is less than %v", d, low)
+	}
+	return nil
 }
 
 // openNetworks makes a client for each network, and returns what is wrong with
@@ -471,6 +479,19 @@ func (d *Dispatcher) closeIdle() {
 	for _, c := range d.clients {
 		c.CloseIdle()
 	}
+}
+
+// observe tells the Observer, if there is one.
+func (d *Dispatcher) observe(ctx context.Context, n Notice) {
+	if d.config.Observer == nil {
+		return
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			d.log.Error("the observer panicked", zap.String("notice", fmt.Sprintf("%T", n)), zap.Any("panic", r))
+		}
+	}()
+	d.config.Observer.Observe(ctx, n)
 }
 
 // Receipt is what became of a published event.
@@ -1234,61 +1255,17 @@ func (t *target) fault(err error) (wait time.Duration) {
 	return wait
 }
 
-// authorize adds the header whose value has to be fetched, if there is one, and
-// returns that. Its error is a tokenError.
-func (t *target) authorize(ctx context.Context, h http.Header) (string, error) {
-	if t.token == nil {
-		return "", nil
-	}
-	token, err := t.token.Get(ctx)
-	if err != nil {
-		if _, ok := errors.AsType[*tokenError](err); !ok { // it was waited for in vain
-			err = newTokenError(err, t.endpoint.Auth)
-		}
-		return "", err
-	}
-	h[t.auth] = []string{token}
-	return token, nil
-}
-
-// fetchToken asks the authorizer for what the endpoint's Authorization header is
-// to say. Its error is a tokenError.
-func (d *Dispatcher) fetchToken(ctx context.Context, t *target) (header string, until time.Time, err error) {
-	defer func() {
-		if r := recover(); r != nil { // the type only: the value might contain a secret
-			header, err = "", &tokenError{text: fmt.Sprintf("the authorizer panicked: %T", r), ours: true}
-		}
-	}()
-	header, until, err = d.config.Authorizer.Authorize(ctx, d.client(t.endpoint.Tenant).HTTP(ctx, t.profile.UserAgent), t.endpoint.Auth)
-	switch {
-	case err != nil:
-		return "", until, newTokenError(err, t.endpoint.Auth)
-	case !isCredential(header) || len(header) > maxHeaderBytes:
-		return "", until, &tokenError{text: fmt.Sprintf("it is not visible ASCII characters, of which there are at most %d", maxHeaderBytes)}
-	}
-	return header, until, nil
-}
-
 // conceal says what of the endpoint is not in the log of attempts. Where the store
 // is given its configuration sealed, that is all that may be a secret, whoever made
 // it one.
 func (t *target) conceal(sealed bool) {
-	words := []string{t.endpoint.Auth.Secret.Value}
-	for _, s := range t.endpoint.Secrets {
-		words = append(words, wordsOf(s)...)
-	}
 	t.private = []string{"Authorization", "Cookie"}
 	if t.auth != "" && t.auth != "Authorization" {
 		t.private = append(t.private, t.auth)
 	}
-	for _, name := range t.private {
-		value := t.headers.Get(name)
-		_, credentials, _ := strings.Cut(value, " ")
-		words = append(words, value, credentials)
-	}
-	cookies, _ := http.ParseCookie(t.headers.Get("Cookie"))
-	for _, c := range cookies {
-		words = append(words, c.Value)
+	words := append(redact.HeaderWords(t.headers, t.private), t.endpoint.Auth.Secret.Value)
+	for _, s := range t.endpoint.Secrets {
+		words = append(words, wordsOf(s)...)
 	}
 	t.recorded = t.endpoint.URL
 	if sealed {
@@ -1296,13 +1273,8 @@ func (t *target) conceal(sealed bool) {
 			t.private = append(t.private, http.CanonicalHeaderKey(name))
 			words = append(words, value)
 		}
-		if before, query, ok := strings.Cut(t.endpoint.URL, "?"); ok {
-			t.recorded = before + "?" + redacted
-			words = append(words, query)
-			for _, values := range t.url.Query() {
-				words = append(words, values...)
-			}
-		}
+		recorded, query := redact.Query(t.endpoint.URL)
+		t.recorded, words = recorded, append(words, query...)
 	}
 	t.unseen = redact.New(words...)
 }
@@ -1376,31 +1348,29 @@ func (t *target) prepare(c *Claimed, a *Attempt) (m Message, h http.Header, err 
 	a.BodySHA256 = sha256.Sum256(m.Body)
 	h = make(http.Header, len(t.headers)+4)
 	maps.Copy(h, t.headers)
-	if err := t.profile.addHeaders(h, m, t); err != nil {
+	recorded, err := t.sign(m, h)
+	if err != nil {
 		return m, nil, err
 	}
-	a.RequestHeaders, err = sign(t.profile.Signer, h, m, validSecrets(t.endpoint.Secrets, a.StartedAt))
-	if err != nil {
-		return m, nil, fmt.Errorf("sign: %w", err)
-	}
-	if slices.ContainsFunc(t.private, func(name string) bool { return h[name] != nil }) {
-		a.RequestHeaders = maps.Clone(a.RequestHeaders)
-		for _, name := range t.private {
-			if h[name] != nil {
-				a.RequestHeaders[name] = []string{redacted}
-			}
-		}
-	}
+	a.RequestHeaders = redact.Header(recorded, t.private)
 	return m, h, nil
+}
+
+// sign adds the profile's headers and the signature to h, and returns the headers
+// to record.
+func (t *target) sign(m Message, h http.Header) (recorded http.Header, err error) {
+	if err := t.profile.addHeaders(h, m, t.auth); err != nil {
+		return nil, err
+	}
+	if recorded, err = sign(t.profile.Signer, h, m, validSecrets(t.endpoint.Secrets, m.Timestamp)); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return recorded, nil
 }
 
 // body builds the request body of an event.
 func (p *Profile) body(e *EventRecord) (body []byte, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("envelope panicked: %v", r)
-		}
-	}()
+	defer recovered(&err, "envelope")
 	body, err = p.Envelope(e.event())
 	if err != nil {
 		return nil, fmt.Errorf("envelope: %w", err)
@@ -1408,24 +1378,28 @@ func (p *Profile) body(e *EventRecord) (body []byte, err error) {
 	return body, nil
 }
 
-// addHeaders adds what Profile.Headers returns.
-func (p *Profile) addHeaders(h http.Header, m Message, t *target) (err error) {
+// addHeaders adds what Profile.Headers returns; auth is the header that Auth writes.
+func (p *Profile) addHeaders(h http.Header, m Message, auth string) (err error) {
 	if p.Headers == nil {
 		return nil
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("profile headers panicked: %v", r)
-		}
-	}()
+	defer recovered(&err, "profile headers")
 	for name, values := range p.Headers(m) {
 		name = http.CanonicalHeaderKey(name)
-		if reservedHeader(name) || name == t.auth || slices.Contains(p.ownHeaders(), name) {
+		if header.Reserved(name) || name == auth || slices.Contains(p.ownHeaders(), name) {
 			return fmt.Errorf("profile headers: %w: the name %s is reserved", ErrInvalid, name)
 		}
 		h[name] = values
 	}
 	return nil
+}
+
+// recovered makes the panic of what an application has written an error. It must be
+// deferred itself.
+func recovered(err *error, what string) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%s panicked: %v", what, r)
+	}
 }
 
 // ownHeaders returns the names of the headers that only the profile itself may
@@ -1441,117 +1415,6 @@ func (p *Profile) verificationHeaders() http.Header {
 		return v.headers()
 	}
 	return nil
-}
-
-// askConsent makes the exchange of the profile's Verification and returns the
-// rate that the receiver grants. The error matches ErrNotVerified where it is the
-// receiver's; its text is for the endpoint's owner, what is logged for operators.
-func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, err error) {
-	within, cancel := context.WithTimeout(ctx, t.profile.Timeout)
-	defer cancel()
-	challenge := base64.RawURLEncoding.EncodeToString(randomBytes())
-	r, err := t.consentRequest(within, challenge)
-	if err != nil {
-		return 0, err
-	}
-	res, err := d.ask(within, t, r)
-	var told error // to the endpoint's owner
-	level := zap.InfoLevel
-	switch {
-	case err == nil:
-		rate, err = t.consent(res, challenge)
-		told = err
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
-	default:
-		told = errors.New(ownerText(err))
-		if errors.Is(err, wire.ErrBlocked) || errors.Is(err, wire.ErrURL) {
-			level = zap.WarnLevel
-		}
-	}
-	if err != nil {
-		d.log.Log(level, "an endpoint is not verified", zap.String("endpoint", t.record.ID), zap.String("url", withoutQuery(t.url)), zap.NamedError("error", operatorError(err)))
-		return 0, fmt.Errorf("%w: %w", ErrNotVerified, told)
-	}
-	return rate, nil
-}
-
-// ask sends a request of a Verification.
-func (d *Dispatcher) ask(ctx context.Context, t *target, r *http.Request) (*http.Response, error) {
-	if t.refused != nil {
-		return nil, t.refused
-	}
-	if _, err := t.authorize(ctx, r.Header); err != nil {
-		return nil, err
-	}
-	return t.client.HTTP(ctx, t.profile.UserAgent).Do(r)
-}
-
-// ownerText returns what an endpoint's owner is told of a request that brought no
-// answer.
-func ownerText(err error) string {
-	if e, ok := errors.AsType[*tokenError](err); ok {
-		return e.Error()
-	}
-	if e, ok := errors.AsType[*wire.Error](err); ok {
-		return e.Error()
-	}
-	return "connection failed"
-}
-
-// consentRequest returns the request that asks a receiver for its consent, with
-// what a delivery would have.
-func (t *target) consentRequest(ctx context.Context, challenge string) (r *http.Request, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			r, err = nil, fmt.Errorf("verification panicked: %v", p)
-		}
-	}()
-	asked, err := t.profile.Verification.Request(t.endpoint.URL, challenge)
-	if err != nil {
-		return nil, fmt.Errorf("verification: %w", err)
-	}
-	var body []byte
-	if asked.Body != nil {
-		if body, err = io.ReadAll(asked.Body); err != nil {
-			return nil, fmt.Errorf("verification: %w", err)
-		}
-	}
-	if r, err = http.NewRequestWithContext(ctx, asked.Method, asked.URL.String(), bytes.NewReader(body)); err != nil {
-		return nil, fmt.Errorf("verification: %w", err)
-	}
-	maps.Copy(r.Header, t.headers)
-	delete(r.Header, "Content-Type")
-	maps.Copy(r.Header, asked.Header)
-	if len(body) == 0 {
-		return r, nil
-	}
-	now := time.Now()
-	m := Message{
-		ID: uuid.Must(uuid.NewV7()).String(), EventType: verificationType, Tenant: t.endpoint.Tenant, URL: t.endpoint.URL,
-		Attempt: 1, EventTime: now, Timestamp: now, Body: body,
-	}
-	if err := t.profile.addHeaders(r.Header, m, t); err != nil {
-		return nil, err
-	}
-	if _, err := sign(t.profile.Signer, r.Header, m, validSecrets(t.endpoint.Secrets, now)); err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
-	}
-	return r, nil
-}
-
-// consent returns what the profile's Verification makes of an answer.
-func (t *target) consent(res *http.Response, challenge string) (rate float64, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("verification panicked: %v", p)
-		}
-	}()
-	rate, err = t.profile.Verification.Consent(res, challenge)
-	if err == nil && (!(rate >= 0) || math.IsInf(rate, 0)) {
-		err = fmt.Errorf("the rate %v is not a number from 0", rate)
-	}
-	return rate, err
 }
 
 // post sends the request and classifies the response.
@@ -1589,11 +1452,7 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 	a := r.attempt
 	a.StatusCode, a.ResponseHeaders = response.StatusCode, response.Header
 	a.ResponseBody, a.Truncated = t.unseen.Bytes(response.Body, response.Truncated), response.Truncated
-	for _, values := range a.ResponseHeaders {
-		for n := range values {
-			values[n] = t.unseen.String(values[n])
-		}
-	}
+	t.unseen.Header(a.ResponseHeaders)
 	if a.StatusCode >= 200 && a.StatusCode <= 299 {
 		return nil
 	}
@@ -1737,210 +1596,6 @@ func (r *run) tellDisabled(c *Claimed, reason string, t *told) {
 	t.disabled = e.Rev
 	r.log.Warn("an endpoint was disabled", zap.String("endpoint", e.ID), zap.String("reason", reason))
 	r.observe(r.storing, EndpointDisabled{EndpointID: e.ID, Tenant: e.Tenant, Reason: reason, Automatic: true})
-}
-
-// Observer is told what happens. Observe is called synchronously, concurrently
-// and often: it must not block. A panic in it is logged and nothing else.
-type Observer interface {
-	Observe(ctx context.Context, n Notice)
-}
-
-// ObserverFunc is a function that is an [Observer].
-type ObserverFunc func(ctx context.Context, n Notice)
-
-// Observe implements [Observer].
-func (f ObserverFunc) Observe(ctx context.Context, n Notice) { f(ctx, n) }
-
-// Notice is one of the structs below that are named so: switch on the type.
-// Notices carry IDs, never payloads or secrets. Where there is an endpoint or its
-// delivery, Tenant is whose that is, "*" for one with AllTenants. More may be
-// added.
-type Notice interface{ notice() }
-
-// DeliveryRef names a delivery in a [Notice].
-type DeliveryRef struct {
-	ID, EventID, EventType, EventTenant string
-	EndpointID, Tenant                  string // Tenant is the endpoint's
-	Origin                              Origin
-}
-
-// The notices of publishing and delivering.
-type (
-	// EventPublished follows every successful Publish.
-	EventPublished struct {
-		EventID, EventType, Tenant string
-		Deliveries                 int
-		Duplicate                  bool
-	}
-	// AttemptStarted precedes a request.
-	AttemptStarted struct {
-		Delivery DeliveryRef
-		Number   int
-	}
-	// AttemptFinished follows a request.
-	AttemptFinished struct {
-		Delivery   DeliveryRef
-		Number     int
-		StatusCode int // 0 when no response came
-		Duration   time.Duration
-		Success    bool
-		Blocked    bool // the URL or its address is not allowed; see Network
-		CutShort   bool // by the shutdown: it does not count
-		ProxyFault bool // the request got no further than a proxy of ours that fails: it does not count
-	}
-	// DeliveryDelivered follows the outcome once it is stored.
-	DeliveryDelivered struct {
-		Delivery DeliveryRef
-		Attempts int
-	}
-	// DeliveryExhausted follows the outcome once it is stored.
-	DeliveryExhausted struct {
-		Delivery DeliveryRef
-		Attempts int
-	}
-	// EndpointPaused says that an endpoint is left alone until then: it has
-	// failed several deliveries in a row, or asks for it (429, Retry-After). After
-	// that it is probed with one request at a time. It follows the first outcome
-	// that says so, in each process that has one.
-	EndpointPaused struct {
-		EndpointID, Tenant string
-		Until              time.Time
-	}
-	// EndpointResumed says that an endpoint that was left alone works again.
-	EndpointResumed struct{ EndpointID, Tenant string }
-	// EndpointFailing warns, once in each process, that an endpoint has been
-	// failing for half of [Config].AutoDisable and will be disabled then.
-	EndpointFailing struct {
-		EndpointID, Tenant string
-		Since, DisableAt   time.Time
-	}
-	// StoreFailed says that the store fails; once, until StoreRecovered.
-	StoreFailed struct {
-		Operation string // claim, settle, purge or attend
-		Err       error
-	}
-	// StoreRecovered says that the store works again.
-	StoreRecovered struct{ Operation string }
-	// ProxyFailed says that three requests in a row met with a fault of a proxy;
-	// once, until ProxyRecovered. What goes through it waits, and nothing of it
-	// counts against the endpoints.
-	ProxyFailed struct {
-		Proxy string // its URL, without user and password; "" is Network.Proxy itself, which returned an error
-		Err   error
-	}
-	// ProxyRecovered says that the proxy works again.
-	ProxyRecovered struct{ Proxy string }
-	// KeysFailed says that an endpoint's deliveries wait because [Config].Keys does
-	// not open its configuration; at most once a minute in each process, for
-	// whichever endpoint is the first. Err matches [ErrKey].
-	KeysFailed struct {
-		EndpointID, Tenant string
-		Err                error
-	}
-)
-
-// The notices of management calls. Actor is that of [WithActor].
-type (
-	// EndpointRegistered follows View.Register.
-	EndpointRegistered struct{ EndpointID, Tenant, Actor string }
-	// EndpointUpdated follows View.Update.
-	EndpointUpdated struct{ EndpointID, Tenant, Actor string }
-	// EndpointUnregistered follows View.Unregister.
-	EndpointUnregistered struct{ EndpointID, Tenant, Actor string }
-	// EndpointVerified follows View.Verify. EndpointEnabled comes after it, where
-	// that has enabled the endpoint too.
-	EndpointVerified struct{ EndpointID, Tenant, Actor string }
-	// EndpointEnabled follows View.Enable.
-	EndpointEnabled struct{ EndpointID, Tenant, Actor string }
-	// EndpointDisabled follows View.Disable, and the library's own disabling,
-	// which is Automatic and has no Actor: of one that fails or is gone, and of one
-	// that an Update has made unverified.
-	EndpointDisabled struct {
-		EndpointID, Tenant, Actor, Reason string
-		Automatic                         bool
-	}
-	// SecretsRevealed follows View.Reveal.
-	SecretsRevealed struct{ EndpointID, Tenant, Actor string }
-	// SecretRotated follows View.RotateSecret.
-	SecretRotated struct {
-		EndpointID, Tenant, Actor string
-		Overlap                   time.Duration
-	}
-	// TestSent follows View.SendTest.
-	TestSent struct {
-		Delivery DeliveryRef
-		Actor    string
-	}
-	// DeliveryResent follows View.Resend.
-	DeliveryResent struct {
-		Delivery   DeliveryRef // the new one
-		DeliveryID string      // the old one
-		Actor      string
-	}
-	// DeliveriesReplayed follows a View.Replay that is no dry run.
-	DeliveriesReplayed struct {
-		EndpointID, Tenant, Actor string // without an endpoint, Tenant is the View's, "*" for the Dispatcher
-		Created                   int
-	}
-)
-
-func (EventPublished) notice()       {}
-func (AttemptStarted) notice()       {}
-func (AttemptFinished) notice()      {}
-func (DeliveryDelivered) notice()    {}
-func (DeliveryExhausted) notice()    {}
-func (EndpointPaused) notice()       {}
-func (EndpointResumed) notice()      {}
-func (EndpointFailing) notice()      {}
-func (StoreFailed) notice()          {}
-func (StoreRecovered) notice()       {}
-func (ProxyFailed) notice()          {}
-func (ProxyRecovered) notice()       {}
-func (KeysFailed) notice()           {}
-func (EndpointRegistered) notice()   {}
-func (EndpointUpdated) notice()      {}
-func (EndpointUnregistered) notice() {}
-func (EndpointVerified) notice()     {}
-func (EndpointEnabled) notice()      {}
-func (EndpointDisabled) notice()     {}
-func (SecretsRevealed) notice()      {}
-func (SecretRotated) notice()        {}
-func (TestSent) notice()             {}
-func (DeliveryResent) notice()       {}
-func (DeliveriesReplayed) notice()   {}
-
-// observe tells the Observer, if there is one.
-func (d *Dispatcher) observe(ctx context.Context, n Notice) {
-	if d.config.Observer == nil {
-		return
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			d.log.Error("the observer panicked", zap.String("notice", fmt.Sprintf("%T", n)), zap.Any("panic", r))
-		}
-	}()
-	d.config.Observer.Observe(ctx, n)
-}
-
-func refOf(d *Delivery) DeliveryRef {
-	return DeliveryRef{
-		ID: d.ID, EventID: d.EventID, EventType: d.EventType, EventTenant: d.EventTenant,
-		EndpointID: d.EndpointID, Tenant: d.Tenant, Origin: d.Origin,
-	}
-}
-
-type actorKey struct{}
-
-// WithActor returns a context that says who acts: the CreatedBy of endpoints
-// that are registered under it, and the Actor of the notices of management
-// calls.
-func WithActor(ctx context.Context, actor string) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor)
-}
-
-func actorOf(ctx context.Context) string {
-	actor, _ := ctx.Value(actorKey{}).(string)
-	return actor
 }
 
 // NewLogger returns a logger that writes to a slog.Handler, for [Config].Logger.

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -530,4 +531,195 @@ func quote(s string) string {
 		end--
 	}
 	return strconv.Quote(s[:end]) + "…"
+}
+
+// Observer is told what happens. Observe is called synchronously, concurrently
+// and often: it must not block. A panic in it is logged and nothing else.
+type Observer interface {
+	Observe(ctx context.Context, n Notice)
+}
+
+// ObserverFunc is a function that is an [Observer].
+type ObserverFunc func(ctx context.Context, n Notice)
+
+// Observe implements [Observer].
+func (f ObserverFunc) Observe(ctx context.Context, n Notice) { f(ctx, n) }
+
+// Notice is one of the structs below that are named so: switch on the type.
+// Notices carry IDs, never payloads or secrets. Where there is an endpoint or its
+// delivery, Tenant is whose that is, "*" for one with AllTenants. More may be
+// added.
+type Notice interface{ notice() }
+
+// DeliveryRef names a delivery in a [Notice].
+type DeliveryRef struct {
+	ID, EventID, EventType, EventTenant string
+	EndpointID, Tenant                  string // Tenant is the endpoint's
+	Origin                              Origin
+}
+
+// The notices of publishing and delivering.
+type (
+	// EventPublished follows every successful Publish.
+	EventPublished struct {
+		EventID, EventType, Tenant string
+		Deliveries                 int
+		Duplicate                  bool
+	}
+	// AttemptStarted precedes a request.
+	AttemptStarted struct {
+		Delivery DeliveryRef
+		Number   int
+	}
+	// AttemptFinished follows a request.
+	AttemptFinished struct {
+		Delivery   DeliveryRef
+		Number     int
+		StatusCode int // 0 when no response came
+		Duration   time.Duration
+		Success    bool
+		Blocked    bool // the URL or its address is not allowed; see Network
+		CutShort   bool // by the shutdown: it does not count
+		ProxyFault bool // the request got no further than a proxy of ours that fails: it does not count
+	}
+	// DeliveryDelivered follows the outcome once it is stored.
+	DeliveryDelivered struct {
+		Delivery DeliveryRef
+		Attempts int
+	}
+	// DeliveryExhausted follows the outcome once it is stored.
+	DeliveryExhausted struct {
+		Delivery DeliveryRef
+		Attempts int
+	}
+	// EndpointPaused says that an endpoint is left alone until then: it has
+	// failed several deliveries in a row, or asks for it (429, Retry-After). After
+	// that it is probed with one request at a time. It follows the first outcome
+	// that says so, in each process that has one.
+	EndpointPaused struct {
+		EndpointID, Tenant string
+		Until              time.Time
+	}
+	// EndpointResumed says that an endpoint that was left alone works again.
+	EndpointResumed struct{ EndpointID, Tenant string }
+	// EndpointFailing warns, once in each process, that an endpoint has been
+	// failing for half of [Config].AutoDisable and will be disabled then.
+	EndpointFailing struct {
+		EndpointID, Tenant string
+		Since, DisableAt   time.Time
+	}
+	// StoreFailed says that the store fails; once, until StoreRecovered.
+	StoreFailed struct {
+		Operation string // claim, settle, purge or attend
+		Err       error
+	}
+	// StoreRecovered says that the store works again.
+	StoreRecovered struct{ Operation string }
+	// ProxyFailed says that three requests in a row met with a fault of a proxy;
+	// once, until ProxyRecovered. What goes through it waits, and nothing of it
+	// counts against the endpoints.
+	ProxyFailed struct {
+		Proxy string // its URL, without user and password; "" is Network.Proxy itself, which returned an error
+		Err   error
+	}
+	// ProxyRecovered says that the proxy works again.
+	ProxyRecovered struct{ Proxy string }
+	// KeysFailed says that an endpoint's deliveries wait because [Config].Keys does
+	// not open its configuration; at most once a minute in each process, for
+	// whichever endpoint is the first. Err matches [ErrKey].
+	KeysFailed struct {
+		EndpointID, Tenant string
+		Err                error
+	}
+)
+
+// The notices of management calls. Actor is that of [WithActor].
+type (
+	// EndpointRegistered follows View.Register.
+	EndpointRegistered struct{ EndpointID, Tenant, Actor string }
+	// EndpointUpdated follows View.Update.
+	EndpointUpdated struct{ EndpointID, Tenant, Actor string }
+	// EndpointUnregistered follows View.Unregister.
+	EndpointUnregistered struct{ EndpointID, Tenant, Actor string }
+	// EndpointVerified follows View.Verify. EndpointEnabled comes after it, where
+	// that has enabled the endpoint too.
+	EndpointVerified struct{ EndpointID, Tenant, Actor string }
+	// EndpointEnabled follows View.Enable.
+	EndpointEnabled struct{ EndpointID, Tenant, Actor string }
+	// EndpointDisabled follows View.Disable, and the library's own disabling,
+	// which is Automatic and has no Actor: of one that fails or is gone, and of one
+	// that an Update has made unverified.
+	EndpointDisabled struct {
+		EndpointID, Tenant, Actor, Reason string
+		Automatic                         bool
+	}
+	// SecretsRevealed follows View.Reveal.
+	SecretsRevealed struct{ EndpointID, Tenant, Actor string }
+	// SecretRotated follows View.RotateSecret.
+	SecretRotated struct {
+		EndpointID, Tenant, Actor string
+		Overlap                   time.Duration
+	}
+	// TestSent follows View.SendTest.
+	TestSent struct {
+		Delivery DeliveryRef
+		Actor    string
+	}
+	// DeliveryResent follows View.Resend.
+	DeliveryResent struct {
+		Delivery   DeliveryRef // the new one
+		DeliveryID string      // the old one
+		Actor      string
+	}
+	// DeliveriesReplayed follows a View.Replay that is no dry run.
+	DeliveriesReplayed struct {
+		EndpointID, Tenant, Actor string // without an endpoint, Tenant is the View's, "*" for the Dispatcher
+		Created                   int
+	}
+)
+
+func (EventPublished) notice()       {}
+func (AttemptStarted) notice()       {}
+func (AttemptFinished) notice()      {}
+func (DeliveryDelivered) notice()    {}
+func (DeliveryExhausted) notice()    {}
+func (EndpointPaused) notice()       {}
+func (EndpointResumed) notice()      {}
+func (EndpointFailing) notice()      {}
+func (StoreFailed) notice()          {}
+func (StoreRecovered) notice()       {}
+func (ProxyFailed) notice()          {}
+func (ProxyRecovered) notice()       {}
+func (KeysFailed) notice()           {}
+func (EndpointRegistered) notice()   {}
+func (EndpointUpdated) notice()      {}
+func (EndpointUnregistered) notice() {}
+func (EndpointVerified) notice()     {}
+func (EndpointEnabled) notice()      {}
+func (EndpointDisabled) notice()     {}
+func (SecretsRevealed) notice()      {}
+func (SecretRotated) notice()        {}
+func (TestSent) notice()             {}
+func (DeliveryResent) notice()       {}
+func (DeliveriesReplayed) notice()   {}
+
+func refOf(d *Delivery) DeliveryRef {
+	return DeliveryRef{
+		ID: d.ID, EventID: d.EventID, EventType: d.EventType, EventTenant: d.EventTenant,
+		EndpointID: d.EndpointID, Tenant: d.Tenant, Origin: d.Origin,
+	}
+}
+
+type actorKey struct{}
+
+// WithActor returns a context that says who acts: the CreatedBy of endpoints
+// that are registered under it, and the Actor of the notices of management
+// calls.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+func actorOf(ctx context.Context) string {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	return actor
 }

@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,8 +26,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/outhook/webhook/internal/header"
 	"github.com/outhook/webhook/internal/redact"
 	"github.com/outhook/webhook/internal/seal"
+	"github.com/outhook/webhook/internal/wire"
 )
 
 // ErrBadSignature says that a request's signature is missing, malformed, stale
@@ -600,8 +606,8 @@ func (s HMAC) validate() error {
 	if s.Encoding > Base64 {
 		return fmt.Errorf("Encoding: %w: it is neither Hex nor Base64", ErrInvalid)
 	}
-	if err := checkHeaderValue(s.Prefix + "x"); err != nil {
-		return fmt.Errorf("Prefix: %w", err)
+	if err := header.CheckValue(s.Prefix + "x"); err != nil {
+		return fmt.Errorf("Prefix: %w: %w", ErrInvalid, err)
 	}
 	return checkHeaderName("Header", s.Header)
 }
@@ -692,7 +698,7 @@ func (s SecretHeader) NewSecret() Secret {
 // CheckSecret returns [ErrInvalid] unless the secret is one or more visible
 // ASCII characters, with spaces only between them.
 func (SecretHeader) CheckSecret(secret Secret) error {
-	if !isCredential(secret.Value) {
+	if !header.IsCredential(secret.Value) {
 		return fmt.Errorf("%w secret: want visible ASCII characters, with spaces only between them", ErrInvalid)
 	}
 	return nil
@@ -847,6 +853,41 @@ func newTokenError(err error, a Auth) *tokenError {
 	return &tokenError{text: errorText(err), cause: err}
 }
 
+// authorize adds the header whose value has to be fetched, if there is one, and
+// returns that. Its error is a tokenError.
+func (t *target) authorize(ctx context.Context, h http.Header) (string, error) {
+	if t.token == nil {
+		return "", nil
+	}
+	token, err := t.token.Get(ctx)
+	if err != nil {
+		if _, ok := errors.AsType[*tokenError](err); !ok { // it was waited for in vain
+			err = newTokenError(err, t.endpoint.Auth)
+		}
+		return "", err
+	}
+	h[t.auth] = []string{token}
+	return token, nil
+}
+
+// fetchToken asks the authorizer for what the endpoint's Authorization header is
+// to say. Its error is a tokenError.
+func (d *Dispatcher) fetchToken(ctx context.Context, t *target) (value string, until time.Time, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the type only: the value might contain a secret
+			value, err = "", &tokenError{text: fmt.Sprintf("the authorizer panicked: %T", r), ours: true}
+		}
+	}()
+	value, until, err = d.config.Authorizer.Authorize(ctx, d.client(t.endpoint.Tenant).HTTP(ctx, t.profile.UserAgent), t.endpoint.Auth)
+	switch {
+	case err != nil:
+		return "", until, newTokenError(err, t.endpoint.Auth)
+	case !header.IsCredential(value) || len(value) > header.MaxBytes:
+		return "", until, &tokenError{text: fmt.Sprintf("it is not visible ASCII characters, of which there are at most %d", header.MaxBytes)}
+	}
+	return value, until, nil
+}
+
 // Verification makes sure that a receiver wants what its endpoint is to be sent,
 // before it is sent any of it: see [Profile].Verification. [AbuseProtection] and
 // [ChallengeEcho] are two.
@@ -970,6 +1011,104 @@ func (v ChallengeEcho) Consent(res *http.Response, challenge string) (rate float
 
 // verificationType is Message.EventType of the request of a Verification.
 const verificationType = "endpoint.verification"
+
+// askConsent makes the exchange of the profile's Verification and returns the
+// rate that the receiver grants. The error matches ErrNotVerified where it is the
+// receiver's; its text is for the endpoint's owner, what is logged for operators.
+func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, err error) {
+	within, cancel := context.WithTimeout(ctx, t.profile.Timeout)
+	defer cancel()
+	challenge := base64.RawURLEncoding.EncodeToString(randomBytes())
+	r, err := t.consentRequest(within, challenge)
+	if err != nil {
+		return 0, err
+	}
+	res, err := d.ask(within, t, r)
+	var told error // to the endpoint's owner
+	level := zap.InfoLevel
+	switch {
+	case err == nil:
+		rate, err = t.consent(res, challenge)
+		told = err
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	default:
+		told = errors.New(ownerText(err))
+		if errors.Is(err, wire.ErrBlocked) || errors.Is(err, wire.ErrURL) {
+			level = zap.WarnLevel
+		}
+	}
+	if err != nil {
+		d.log.Log(level, "an endpoint is not verified", zap.String("endpoint", t.record.ID), zap.String("url", withoutQuery(t.url)), zap.NamedError("error", operatorError(err)))
+		return 0, fmt.Errorf("%w: %w", ErrNotVerified, told)
+	}
+	return rate, nil
+}
+
+// ask sends a request of a Verification.
+func (d *Dispatcher) ask(ctx context.Context, t *target, r *http.Request) (*http.Response, error) {
+	if t.refused != nil {
+		return nil, t.refused
+	}
+	if _, err := t.authorize(ctx, r.Header); err != nil {
+		return nil, err
+	}
+	return t.client.HTTP(ctx, t.profile.UserAgent).Do(r)
+}
+
+// ownerText returns what an endpoint's owner is told of a request that brought no
+// answer.
+func ownerText(err error) string {
+	if e, ok := errors.AsType[*tokenError](err); ok {
+		return e.Error()
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return e.Error()
+	}
+	return "connection failed"
+}
+
+// consentRequest returns the request that asks a receiver for its consent, with
+// what a delivery would have.
+func (t *target) consentRequest(ctx context.Context, challenge string) (r *http.Request, err error) {
+	defer recovered(&err, "verification")
+	asked, err := t.profile.Verification.Request(t.endpoint.URL, challenge)
+	if err != nil {
+		return nil, fmt.Errorf("verification: %w", err)
+	}
+	var body []byte
+	if asked.Body != nil {
+		if body, err = io.ReadAll(asked.Body); err != nil {
+			return nil, fmt.Errorf("verification: %w", err)
+		}
+	}
+	if r, err = http.NewRequestWithContext(ctx, asked.Method, asked.URL.String(), bytes.NewReader(body)); err != nil {
+		return nil, fmt.Errorf("verification: %w", err)
+	}
+	maps.Copy(r.Header, t.headers)
+	delete(r.Header, "Content-Type")
+	maps.Copy(r.Header, asked.Header)
+	if len(body) == 0 {
+		return r, nil
+	}
+	now := time.Now()
+	m := Message{
+		ID: uuid.Must(uuid.NewV7()).String(), EventType: verificationType, Tenant: t.endpoint.Tenant, URL: t.endpoint.URL,
+		Attempt: 1, EventTime: now, Timestamp: now, Body: body,
+	}
+	_, err = t.sign(m, r.Header)
+	return r, err
+}
+
+// consent returns what the profile's Verification makes of an answer.
+func (t *target) consent(res *http.Response, challenge string) (rate float64, err error) {
+	defer recovered(&err, "verification")
+	rate, err = t.profile.Verification.Consent(res, challenge)
+	if err == nil && (!(rate >= 0) || math.IsInf(rate, 0)) {
+		err = fmt.Errorf("the rate %v is not a number from 0", rate)
+	}
+	return rate, err
+}
 
 var (
 	errNoSecret = fmt.Errorf("%w secrets: the signing scheme needs one", ErrInvalid)
@@ -1105,14 +1244,7 @@ func sign(s Signer, h http.Header, m Message, secrets []Secret) (recorded http.H
 	if err != nil {
 		return nil, withoutSecrets(err, secrets...)
 	}
-	if len(private) == 0 {
-		return h, nil
-	}
-	recorded = maps.Clone(h)
-	for _, name := range private {
-		recorded[name] = []string{redacted}
-	}
-	return recorded, nil
+	return redact.Header(h, private), nil
 }
 
 // signPrivately signs m into h and returns the names of the headers that may
@@ -1184,40 +1316,25 @@ func wordsOf(secret Secret) []string {
 	return words
 }
 
-// Bounds of an endpoint's own headers.
-const (
-	maxHeaders     = 50
-	maxHeaderBytes = 8 << 10 // names and values
-)
-
 // checkHeaders returns ErrInvalid unless an endpoint may have these headers,
 // which must not be among own, the names that its profile and Auth write. Its
 // error names the header and contains no value.
 func checkHeaders(headers map[string]string, own []string) error {
-	if len(headers) > maxHeaders {
-		return fmt.Errorf("Headers: %w: there are %d, want at most %d", ErrInvalid, len(headers), maxHeaders)
+	if err := header.Check(headers); err != nil {
+		return fmt.Errorf("Headers: %w: %w", ErrInvalid, err)
 	}
-	size := 0
-	seen := make(map[string]bool, len(headers))
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		if err := checkHeaderName("Headers", name); err != nil {
-			return err
+		if header.Among(own, name) {
+			return fmt.Errorf("Headers: %w: %s is set by the profile or Auth", ErrInvalid, http.CanonicalHeaderKey(name))
 		}
-		canonical, key := http.CanonicalHeaderKey(name), headerKey(name)
-		if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == key }) {
-			return fmt.Errorf("Headers: %w: %s is set by the profile or Auth", ErrInvalid, canonical)
-		}
-		if seen[key] {
-			return fmt.Errorf("Headers: %w: %s is there twice", ErrInvalid, canonical)
-		}
-		if err := checkHeaderValue(headers[name]); err != nil {
-			return fmt.Errorf("Headers: %s: %w", canonical, err)
-		}
-		seen[key] = true
-		size += len(name) + len(headers[name])
 	}
-	if size > maxHeaderBytes {
-		return fmt.Errorf("Headers: %w: they have %d bytes, want at most %d", ErrInvalid, size, maxHeaderBytes)
+	return nil
+}
+
+// checkHeaderName returns ErrInvalid unless the field may be a header's name.
+func checkHeaderName(field, name string) error {
+	if err := header.CheckName(name); err != nil {
+		return fmt.Errorf("%s: %w: %w", field, ErrInvalid, err)
 	}
 	return nil
 }
@@ -1228,8 +1345,8 @@ func checkAuth(a Auth) error {
 	secret := a.Secret.Value
 	problem := ""
 	switch {
-	case len(a.Name)+len(secret)+len(a.Scope)+len(a.Params) > maxHeaderBytes:
-		problem = fmt.Sprintf("it has more than %d bytes", maxHeaderBytes)
+	case len(a.Name)+len(secret)+len(a.Scope)+len(a.Params) > header.MaxBytes:
+		problem = fmt.Sprintf("it has more than %d bytes", header.MaxBytes)
 	case !a.Secret.ExpiresAt.IsZero():
 		problem = "its secret must not expire"
 	case a.Scheme == "" && (a.Name != "" || secret != ""):
@@ -1250,16 +1367,16 @@ func checkAuth(a Auth) error {
 		switch {
 		case a.Name != "":
 			problem = "a bearer token has no name"
-		case !isCredential(secret) || strings.Contains(secret, " "):
+		case !header.IsCredential(secret) || strings.Contains(secret, " "):
 			problem = "the token is not one or more visible ASCII characters"
 		}
 	case a.Scheme == authAPIKey:
 		switch err := checkHeaderName("Auth", a.Name); {
-		case !isHeaderName(a.Name): // err quotes what may be the key, in the wrong place
+		case !header.IsName(a.Name): // err quotes what may be the key, in the wrong place
 			problem = "its name is not a header name"
 		case err != nil:
 			return err
-		case !isCredential(secret):
+		case !header.IsCredential(secret):
 			problem = "the key is not visible ASCII characters, with spaces only between them"
 		}
 	case a.Scheme == authOAuth2:
@@ -1304,61 +1421,6 @@ func isScope(scope string) bool {
 		}
 	}
 	return true
-}
-
-// reservedHeader reports whether only the library itself, or net/http, may write
-// the header of that canonical name.
-func reservedHeader(canonical string) bool {
-	switch canonical {
-	case "Connection", "Content-Length", "Host", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
-		"Transfer-Encoding", "Upgrade": // they frame the request
-		return true
-	case "Accept-Encoding", "Content-Encoding", "Content-Type", "Date", "Expect", "User-Agent": // they describe it
-		return true
-	case "Proxy-Authenticate", "Proxy-Authorization": // for a proxy, not for the endpoint
-		return true
-	case "Idempotency-Key", "X-Idempotency-Key": // net/http would take them as leave to send the POST twice
-		return true
-	}
-	return false
-}
-
-func isHeaderName(name string) bool { return isWord(name, "!#$%&'*+-.^_`|~") }
-
-// checkHeaderName returns ErrInvalid unless name is a token (RFC 9110, section
-// 5.6.2) and not reserved.
-func checkHeaderName(field, name string) error {
-	if !isHeaderName(name) {
-		return fmt.Errorf("%s: %w: %.64q is not a header name", field, ErrInvalid, name)
-	}
-	if key := headerKey(name); reservedHeader(key) {
-		return fmt.Errorf("%s: %w: the header %s is reserved", field, ErrInvalid, key)
-	}
-	return nil
-}
-
-// headerKey returns what tells header names apart: the canonical form with "-"
-// for "_". To receivers that read headers as CGI has them (RFC 3875, section
-// 4.1.18), as PHP, WSGI and Rack do, Content_Length is Content-Length.
-func headerKey(name string) string {
-	return http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-}
-
-// checkHeaderValue returns ErrInvalid unless value is legal (RFC 9110, section
-// 5.5, without the obsolete forms) and arrives as it is. Its error does not
-// quote it.
-func checkHeaderValue(value string) error {
-	legal := func(c rune) bool { return ' ' <= c && c <= '~' || c == '\t' }
-	if strings.ContainsFunc(value, func(c rune) bool { return !legal(c) }) || strings.TrimSpace(value) != value {
-		return fmt.Errorf("%w: the value is not visible ASCII without spaces around it", ErrInvalid)
-	}
-	return nil
-}
-
-// isCredential reports whether value can be sent as a header by itself: some
-// visible ASCII characters, with spaces only between them.
-func isCredential(value string) bool {
-	return value != "" && checkHeaderValue(value) == nil && !strings.Contains(value, "\t")
 }
 
 // isText reports whether s is UTF-8 without control characters.

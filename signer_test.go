@@ -21,6 +21,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/outhook/webhook/internal/header"
 )
 
 const (
@@ -1035,7 +1037,7 @@ func TestSecretHeaderNeverSplitsTheHeader(t *testing.T) {
 
 func TestCheckHeaders(t *testing.T) {
 	many := map[string]string{}
-	for i := range maxHeaders {
+	for i := range 50 {
 		many["X-"+strconv.Itoa(i)] = "v"
 	}
 	tooMany := maps.Clone(many)
@@ -1051,8 +1053,8 @@ func TestCheckHeaders(t *testing.T) {
 		{"an empty value", map[string]string{"X-Env": ""}, ""},
 		{"fifty", many, ""},
 		{"fifty-one", tooMany, "51"},
-		{"8 KiB", map[string]string{"X-A": strings.Repeat("a", maxHeaderBytes-3)}, ""},
-		{"more than 8 KiB", map[string]string{"X-A": strings.Repeat("a", maxHeaderBytes-6), "X-B": "a"}, "8193 bytes"},
+		{"8 KiB", map[string]string{"X-A": strings.Repeat("a", header.MaxBytes-3)}, ""},
+		{"more than 8 KiB", map[string]string{"X-A": strings.Repeat("a", header.MaxBytes-6), "X-B": "a"}, "8193 bytes"},
 		{"an empty name", map[string]string{"": "v"}, `""`},
 		{"a space in a name", map[string]string{"X A": "v"}, `"X A"`},
 		{"a colon in a name", map[string]string{"X:": "v"}, `"X:"`},
@@ -1097,12 +1099,12 @@ func TestReservedHeaders(t *testing.T) {
 				t.Errorf("APIKey(%s): %v, want ErrInvalid", spelling, err)
 			}
 		}
-		if !reservedHeader(http.CanonicalHeaderKey(name)) {
+		if !header.Reserved(http.CanonicalHeaderKey(name)) {
 			t.Errorf("%s is not reserved", name)
 		}
 	}
 	for _, name := range []string{"Authorization", "X-Api-Key", "Accept", "Cookie", ""} {
-		if reservedHeader(name) {
+		if header.Reserved(name) {
 			t.Errorf("%q is reserved", name)
 		}
 	}

@@ -174,6 +174,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/outhook/webhook/internal/header"
 	"github.com/outhook/webhook/internal/identity"
 	"github.com/outhook/webhook/internal/seal"
 	"github.com/outhook/webhook/internal/wire"
@@ -1726,7 +1727,7 @@ func (d *Dispatcher) checkEndpoint(e *Endpoint) error {
 		mistakes = append(mistakes, checkSecrets(p.Signer, e.Secrets))
 		own := p.ownHeaders()
 		if name, _ := e.Auth.header(); name != "" {
-			if slices.ContainsFunc(own, func(o string) bool { return headerKey(o) == headerKey(name) }) {
+			if header.Among(own, name) {
 				mistakes = append(mistakes, fmt.Errorf("Auth: %w: the header %s is the profile's", ErrInvalid, name))
 			}
 			own = append(slices.Clip(own), name)

@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -80,6 +82,59 @@ func (w Words) String(s string) string {
 		}
 	}
 	return s
+}
+
+// Header replaces each word in the values of h.
+func (w Words) Header(h http.Header) {
+	for _, values := range h {
+		for n := range values {
+			values[n] = w.String(values[n])
+		}
+	}
+}
+
+// Header returns a copy of h with [Mark] as the value of those of these names,
+// canonical ones, that it has; h itself if it has none.
+func Header(h http.Header, names []string) http.Header {
+	if !slices.ContainsFunc(names, func(name string) bool { return h[name] != nil }) {
+		return h
+	}
+	h = maps.Clone(h)
+	for _, name := range names {
+		if h[name] != nil {
+			h[name] = []string{Mark}
+		}
+	}
+	return h
+}
+
+// HeaderWords returns the words in the headers of these names: each value, what
+// follows the scheme in it, and those of cookies.
+func HeaderWords(h http.Header, names []string) []string {
+	var words []string
+	for _, name := range names {
+		value := h.Get(name)
+		_, credentials, _ := strings.Cut(value, " ")
+		words = append(words, value, credentials)
+		if name == "Cookie" {
+			cookies, _ := http.ParseCookie(value)
+			for _, c := range cookies {
+				words = append(words, c.Value)
+			}
+		}
+	}
+	return words
+}
+
+// Query returns a URL with [Mark] as its query, if it has one, and the words in
+// that: itself and each value.
+func Query(address string) (marked string, words []string) {
+	before, query, ok := strings.Cut(address, "?")
+	if !ok {
+		return address, nil
+	}
+	values, _ := url.ParseQuery(query) // what there is, also where some is malformed
+	return before + "?" + Mark, append(slices.Concat(slices.Collect(maps.Values(values))...), query)
 }
 
 // Holds reports whether a text contains the word: as it is, quoted, escaped, in

@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -102,6 +105,56 @@ func BenchmarkWords(b *testing.B) {
 		w.Bytes(body, false)
 		for _, h := range headers {
 			w.String(h)
+		}
+	}
+}
+
+func TestHeadersAreRedactedInACopy(t *testing.T) {
+	h := http.Header{"Authorization": {"Bearer hunter2hunter2"}, "X-A": {"b"}}
+	if got := Header(h, []string{"Cookie"}); reflect.ValueOf(got).Pointer() != reflect.ValueOf(h).Pointer() {
+		t.Error("a copy was made for nothing")
+	}
+	got := Header(h, []string{"Cookie", "Authorization"})
+	if want := (http.Header{"Authorization": {Mark}, "X-A": {"b"}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if h.Get("Authorization") != "Bearer hunter2hunter2" {
+		t.Error("what is sent was changed")
+	}
+}
+
+func TestWordsAreTakenOutOfHeaders(t *testing.T) {
+	h := http.Header{"X-Echo": {"a", "you sent hunter2hunter2"}}
+	New("hunter2hunter2").Header(h)
+	if want := (http.Header{"X-Echo": {"a", "you sent " + Mark}}); !reflect.DeepEqual(h, want) {
+		t.Errorf("got %v, want %v", h, want)
+	}
+}
+
+func TestTheWordsOfHeaders(t *testing.T) {
+	h := http.Header{"Authorization": {"Bearer secret-token"}, "Cookie": {"a=first-secret; b=second-secret"}, "X-A": {"other"}}
+	got := HeaderWords(h, []string{"Authorization", "Cookie", "X-Absent"})
+	for _, want := range []string{"Bearer secret-token", "secret-token", "a=first-secret; b=second-secret", "first-secret", "second-secret"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%q is not among %q", want, got)
+		}
+	}
+	if slices.Contains(got, "other") {
+		t.Errorf("%q are too many", got)
+	}
+}
+
+func TestTheWordsOfAQuery(t *testing.T) {
+	for address, want := range map[string][]string{
+		"https://a.example/p":                           {"https://a.example/p"},
+		"https://a.example/p?":                          {"https://a.example/p?" + Mark, ""},
+		"https://a.example/p?key=a%20secret&x=y":        {"https://a.example/p?" + Mark, "a secret", "key=a%20secret&x=y", "y"},
+		"https://a.example/p?key=secret&bad=%zz&key=s2": {"https://a.example/p?" + Mark, "key=secret&bad=%zz&key=s2", "s2", "secret"},
+	} {
+		marked, words := Query(address)
+		slices.Sort(words)
+		if got := append([]string{marked}, words...); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", address, got, want)
 		}
 	}
 }
