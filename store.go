@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/outhook/webhook/internal/chain"
 	"github.com/outhook/webhook/internal/cursor"
 	"github.com/outhook/webhook/internal/fair"
 )
@@ -417,12 +418,9 @@ type memoryEndpoint struct {
 	arrival uint64
 	fanout  uint64 // the last one that found it
 	lane    *fair.Lane[*memoryDelivery]
-	chains  map[string]*chain // by ordering key, where ordered
+	// Where ordered, by ordering key: only the first of each is in the lane.
+	chains chain.Chains[string, *memoryDelivery]
 }
-
-// chain is the pending deliveries of one ordering key, the oldest first. Only
-// that one is in the lane.
-type chain struct{ first, last *memoryDelivery }
 
 type memoryEvent struct {
 	record     *EventRecord // never modified: claims share it
@@ -437,13 +435,12 @@ type memoryDelivery struct {
 	event       *memoryEvent
 	endpoint    *memoryEndpoint
 	nextOfEvent *memoryDelivery
-	nextOfChain *memoryDelivery
+	link        chain.Link[*memoryDelivery]
 	attempts    []*Attempt
 	arrival     uint64
 	lease       int64
 	expired     int32
 	leased      bool
-	chained     bool
 	outside     bool // born leased: outside the order
 	purged      bool
 }
@@ -1012,7 +1009,7 @@ func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publ
 	if p.Lease > 0 {
 		d.leased, d.lease, d.outside = true, 1, true
 	}
-	d.Value = d
+	d.Value, d.link.Value = d, d
 	event.deliveries = d
 	s.deliveries[d.ID] = d
 	s.log = append(s.log, d)
@@ -1102,19 +1099,10 @@ func (e *memoryEndpoint) apply(now time.Time) {
 
 // enqueue makes a pending delivery claimable when its turn comes.
 func (e *memoryEndpoint) enqueue(d *memoryDelivery, now time.Time) {
-	if d.chained = e.record.Ordered && !d.outside; d.chained {
-		c := e.chains[d.event.record.OrderingKey]
-		if c != nil {
-			c.last.nextOfChain = d
-			c.last = d
-			return
-		}
-		if e.chains == nil {
-			e.chains = make(map[string]*chain)
-		}
-		e.chains[d.event.record.OrderingKey] = &chain{first: d, last: d}
+	ordered := e.record.Ordered && !d.outside
+	if !ordered || e.chains.Add(d.event.record.OrderingKey, &d.link) {
+		e.lane.Push(&d.Item, d.NextAttempt.UnixNano(), now.UnixNano())
 	}
-	e.lane.Push(&d.Item, d.NextAttempt.UnixNano(), now.UnixNano())
 }
 
 // dequeue undoes enqueue and lets the next of the chain follow.
@@ -1122,40 +1110,16 @@ func (e *memoryEndpoint) dequeue(d *memoryDelivery, now time.Time) {
 	if d.Queued() {
 		d.Remove(now.UnixNano())
 	}
-	if !d.chained {
-		return
+	if next, ok := e.chains.Remove(d.event.record.OrderingKey, &d.link); ok {
+		e.lane.Push(&next.Item, next.NextAttempt.UnixNano(), now.UnixNano())
 	}
-	d.chained = false
-	key := d.event.record.OrderingKey
-	c := e.chains[key]
-	if c.first == d {
-		if c.first = d.nextOfChain; c.first == nil {
-			delete(e.chains, key)
-			return
-		}
-		d.nextOfChain = nil
-		e.lane.Push(&c.first.Item, c.first.NextAttempt.UnixNano(), now.UnixNano())
-		return
-	}
-	before := c.first
-	for before.nextOfChain != d {
-		before = before.nextOfChain
-	}
-	if before.nextOfChain = d.nextOfChain; c.last == d {
-		c.last = before
-	}
-	d.nextOfChain = nil
 }
 
 // pending returns what enqueue has taken in, the oldest first.
 func (e *memoryEndpoint) pending() []*memoryDelivery {
 	var ds []*memoryDelivery
 	for d := range e.lane.Values() {
-		ds = append(ds, d)
-		for d.nextOfChain != nil {
-			d = d.nextOfChain
-			ds = append(ds, d)
-		}
+		ds = slices.AppendSeq(append(ds, d), d.link.Behind())
 	}
 	slices.SortFunc(ds, func(a, b *memoryDelivery) int { return cmp.Compare(a.arrival, b.arrival) })
 	return ds
@@ -1165,9 +1129,9 @@ func (e *memoryEndpoint) pending() []*memoryDelivery {
 func (e *memoryEndpoint) requeue(q *fair.Queue[*memoryDelivery], now time.Time) {
 	pending := e.pending()
 	e.lane.Close()
-	e.lane, e.chains = q.NewLane(e.record.Tenant), nil
+	e.lane, e.chains = q.NewLane(e.record.Tenant), chain.Chains[string, *memoryDelivery]{}
 	for _, d := range pending {
-		d.nextOfChain = nil
+		d.link.Reset()
 		e.enqueue(d, now)
 	}
 }
