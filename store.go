@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/outhook/webhook/internal/chain"
 	"github.com/outhook/webhook/internal/cursor"
 	"github.com/outhook/webhook/internal/fair"
+	"github.com/outhook/webhook/internal/tally"
 )
 
 // Store keeps endpoints, events, deliveries and attempts. Package sqlstore has
@@ -40,7 +42,8 @@ import (
 // lets package storetest turn its clock.
 //
 // A Store that wraps another offers Unwrap() Store; the optional interfaces
-// [Waker], [Purger], [OrderedQueue] and [Presence] are looked for along that chain.
+// [Waker], [Purger], [OrderedQueue], [Presence] and [Summarizer] are looked for along
+// that chain.
 type Store interface {
 	EndpointStore
 	Queue
@@ -362,6 +365,17 @@ type Presence interface {
 	Attend(ctx context.Context, dispatcher string, ttl time.Duration) (int, error)
 }
 
+// Summarizer is implemented by stores that can summarize a log which is too long
+// to be listed. Without it, [View.Statistics] lists deliveries.
+type Summarizer interface {
+	// Summarize returns f.Parts with what they count. All fields of f are set: no
+	// endpoint comes twice, and the times are within the years 0 to 9999. A
+	// delivery outside Scope, or of OriginTest, is not counted. A part may be
+	// Estimated where it has more than 12 deliveries, or its endpoint more than
+	// 100 pending ones.
+	Summarize(ctx context.Context, f StatisticsFilter) ([]Statistics, error)
+}
+
 // capability finds an optional interface along the chain of Unwrap methods.
 func capability[T any](s Store) (T, bool) {
 	for s != nil {
@@ -381,7 +395,8 @@ func capability[T any](s Store) (T, bool) {
 // MemoryStore is a [Store] in the process's memory, for tests, for development
 // and for deliveries that may be lost with the process; package sqlstore keeps
 // them. Several Dispatchers may
-// share one. It implements [Waker], [Purger], [OrderedQueue] and [Presence].
+// share one. It implements [Waker], [Purger], [OrderedQueue], [Presence] and
+// [Summarizer].
 //
 // It keeps everything until it is purged: set [Config].Retention in a process
 // that runs for long.
@@ -879,6 +894,76 @@ func (s *MemoryStore) Attend(ctx context.Context, dispatcher string, ttl time.Du
 	s.dispatchers[dispatcher] = now.Add(ttl)
 	maps.DeleteFunc(s.dispatchers, func(_ string, until time.Time) bool { return !until.After(now) })
 	return len(s.dispatchers), nil
+}
+
+// Summarize implements [Summarizer]. It counts everything.
+func (s *MemoryStore) Summarize(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
+	_, unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	c := newCount(&f)
+	for _, d := range s.log {
+		if !d.purged && f.Scope.Contains(d.Tenant) {
+			c.add(&d.Delivery, 1)
+		}
+	}
+	return c.statistics(), nil
+}
+
+// count counts deliveries by the parts of a filter.
+type count struct {
+	filter    *StatisticsFilter
+	parts     []Statistics
+	first     map[string]int // of an endpoint's parts
+	sums      []struct{ delivered, exhausted, cancelled, pending, retried float64 }
+	durations []tally.Durations
+}
+
+func newCount(f *StatisticsFilter) *count {
+	c := &count{filter: f, parts: f.Parts(), first: make(map[string]int)}
+	c.sums = make([]struct{ delivered, exhausted, cancelled, pending, retried float64 }, len(c.parts))
+	c.durations = make([]tally.Durations, len(c.parts))
+	for n, id := range f.Endpoints {
+		c.first[id] = n * f.Buckets
+	}
+	return c
+}
+
+// add counts a delivery, and others like it.
+func (c *count) add(d *Delivery, weight float64) {
+	first, asked := c.first[d.EndpointID]
+	if !asked || d.Origin == OriginTest || d.CreatedAt.Before(c.filter.From) || !d.CreatedAt.Before(c.filter.To) {
+		return
+	}
+	n := first + c.filter.bucket(d.CreatedAt)
+	sum := &c.sums[n]
+	if d.State.Finished() && d.Attempts > 1 {
+		sum.retried += weight
+	}
+	switch d.State {
+	case StatePending:
+		sum.pending += weight
+	case StateDelivered:
+		sum.delivered += weight
+		c.durations[n].Add(d.UpdatedAt.Sub(d.CreatedAt), weight)
+	case StateExhausted:
+		sum.exhausted += weight
+	case StateCancelled:
+		sum.cancelled += weight
+	}
+}
+
+func (c *count) statistics() []Statistics {
+	round := func(f float64) int { return int(math.Round(f)) }
+	for n := range c.parts {
+		p, sum := &c.parts[n], &c.sums[n]
+		p.Delivered, p.Exhausted, p.Cancelled, p.Pending = round(sum.delivered), round(sum.exhausted), round(sum.cancelled), round(sum.pending)
+		p.Retried, p.Created = round(sum.retried), p.Delivered+p.Exhausted+p.Cancelled+p.Pending
+		p.Median, p.P95 = c.durations[n].Quantile(0.5), c.durations[n].Quantile(0.95)
+	}
+	return c.parts
 }
 
 // begin locks the store and reads its clock, unless ctx has ended.

@@ -178,6 +178,7 @@ import (
 	"github.com/outhook/webhook/internal/header"
 	"github.com/outhook/webhook/internal/identity"
 	"github.com/outhook/webhook/internal/seal"
+	"github.com/outhook/webhook/internal/tally"
 	"github.com/outhook/webhook/internal/wire"
 )
 
@@ -1391,9 +1392,9 @@ func (v *View) Attempts(ctx context.Context, deliveryID string) ([]Attempt, erro
 // StatisticsFilter selects what [View.Statistics] summarizes.
 type StatisticsFilter struct {
 	Scope     Scope     // of the endpoint's tenant; set by the View
-	Endpoints []string  // IDs, at least one, at most 1,000; one that does not exist has nothing but zeros
-	From, To  time.Time // of CreatedAt, From inclusive, To exclusive. To defaults to now, From to 24 hours before To
-	Buckets   int       // equal parts of that time, each with its own Statistics; 0 is 1. Endpoints times Buckets is at most 1,000
+	Endpoints []string  // IDs, all different; one that does not exist has nothing but zeros
+	From, To  time.Time // of CreatedAt, From inclusive, To exclusive, to the microsecond. To defaults to now, From to 24 hours before To
+	Buckets   int       // equal parts of that time, each with its own Statistics. Defaults to 1; Endpoints times Buckets is at most 1,000
 }
 
 // Statistics summarizes the deliveries to an endpoint that were created in a
@@ -1410,39 +1411,110 @@ type Statistics struct {
 	// success, of the delivered ones; zero where there are none.
 	Median, P95 time.Duration
 	// Estimated says that there are too many to count: the numbers are
-	// extrapolated from a sample.
+	// extrapolated from a sample, and Pending may be more.
 	Estimated bool
 }
 
 // Statistics summarizes the deliveries to endpoints, in the order of f.Endpoints
-// and of time: Buckets of each. It costs about the same however many there are:
-// up to some hundred in each part they are counted, beyond that a sample is. A
+// and of time: Buckets of each. With a [Summarizer], such as the stores of this
+// module are, it costs about the same however many there are: some hundred in each
+// part are counted, fewer where there are many parts, and of more a sample is. A
 // wrong filter is [ErrInvalid].
 func (v *View) Statistics(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
 	f.Scope = v.scope
-	if v.err != nil {
-		return nil, fmt.Errorf("statistics: %w", v.err)
+	all, err := v.statistics(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("statistics: %w", err)
 	}
-	return f.empty(), nil
+	return all, nil
 }
 
-// empty returns the parts of the filter.
-func (f *StatisticsFilter) empty() []Statistics {
-	if f.To.IsZero() {
-		f.To = time.Now()
+func (v *View) statistics(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
+	if v.err != nil {
+		return nil, v.err
 	}
-	if f.From.IsZero() {
-		f.From = f.To.Add(-24 * time.Hour)
+	if err := f.fill(time.Now()); err != nil {
+		return nil, err
 	}
-	f.Buckets = max(f.Buckets, 1)
-	var all []Statistics
+	if s, ok := capability[Summarizer](v.d.store); ok {
+		return s.Summarize(ctx, f)
+	}
+	return v.listed(ctx, f)
+}
+
+const maxStatistics = 1000
+
+// fill sets the defaults and checks the filter.
+func (f *StatisticsFilter) fill(now time.Time) error {
+	setDefault(&f.To, now)
+	setDefault(&f.From, f.To.Add(-24*time.Hour))
+	setDefault(&f.Buckets, 1)
+	f.From, f.To = f.From.UTC().Truncate(time.Microsecond), f.To.UTC().Truncate(time.Microsecond)
+	if err := checkPeriod(f.From, f.To); err != nil {
+		return err
+	}
+	if span := f.To.Sub(f.From); span < time.Duration(max(f.Buckets, 1))*time.Microsecond || span == math.MaxInt64 {
+		return fmt.Errorf("From: %w: from then until To are no %d parts of a time", ErrInvalid, f.Buckets)
+	}
+	if f.Buckets < 0 || f.Buckets > maxStatistics || len(f.Endpoints)*f.Buckets > maxStatistics {
+		return fmt.Errorf("Buckets: %w: %d of %d endpoints are not between 0 and %d", ErrInvalid, f.Buckets, len(f.Endpoints), maxStatistics)
+	}
+	if ids := slices.Compact(slices.Sorted(slices.Values(f.Endpoints))); len(ids) < len(f.Endpoints) {
+		return fmt.Errorf("Endpoints: %w: one comes twice", ErrInvalid)
+	}
+	return nil
+}
+
+// Parts returns what [View.Statistics] does of a filter whose fields are all set,
+// with nothing counted yet.
+func (f *StatisticsFilter) Parts() []Statistics {
+	part := f.part()
+	all := make([]Statistics, 0, len(f.Endpoints)*f.Buckets)
 	for _, id := range f.Endpoints {
 		for n := range f.Buckets {
-			part := f.To.Sub(f.From) / time.Duration(f.Buckets)
-			all = append(all, Statistics{EndpointID: id, From: f.From.Add(part * time.Duration(n)), To: f.From.Add(part * time.Duration(n+1))})
+			s := Statistics{EndpointID: id, From: f.From.Add(time.Duration(n) * part), To: f.From.Add(time.Duration(n+1) * part)}
+			if n == f.Buckets-1 {
+				s.To = f.To
+			}
+			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// part returns how long the parts are; the last one is longer by the rest.
+func (f *StatisticsFilter) part() time.Duration {
+	return (f.To.Sub(f.From) / time.Duration(f.Buckets)).Truncate(time.Microsecond)
+}
+
+// bucket returns which part of its endpoint a time belongs to.
+func (f *StatisticsFilter) bucket(t time.Time) int {
+	return min(int(t.Sub(f.From)/f.part()), f.Buckets-1)
+}
+
+// listed is Summarize for a store that cannot: one page of each part is counted,
+// and what lies behind it is taken to be like it.
+func (v *View) listed(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
+	c := newCount(&f)
+	cuts, rows := tally.Plan(len(c.parts))
+	for n := range c.parts {
+		p := &c.parts[n]
+		page, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{Scope: f.Scope, EndpointID: p.EndpointID, From: p.From, To: p.To, Limit: cuts * rows})
+		if err != nil {
+			return nil, err
+		}
+		weight := 1.0
+		if page.Next != "" {
+			p.Estimated = true
+			if last := page.Items[len(page.Items)-1].CreatedAt; last.Before(p.To) {
+				weight = float64(p.To.Sub(p.From)) / float64(p.To.Sub(last))
+			}
+		}
+		for i := range page.Items {
+			c.add(&page.Items[i], weight)
+		}
+	}
+	return c.statistics(), nil
 }
 
 // Body returns the request body of a delivery, built from the stored event by

@@ -146,8 +146,8 @@ const defaultPrefix = "outhook_"
 
 var prefixes = regexp.MustCompile(`^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$|^[a-z_][a-z0-9_]*\.$`)
 
-// Store is a [webhook.Store] on a database. It implements [webhook.Purger] and
-// [webhook.OrderedQueue]. Its methods are safe for concurrent use; it starts no
+// Store is a [webhook.Store] on a database. It implements [webhook.Purger],
+// [webhook.OrderedQueue], [webhook.Presence] and [webhook.Summarizer]. Its methods are safe for concurrent use; it starts no
 // goroutine that lasts, and need not be closed.
 type Store struct {
 	db      *sql.DB
@@ -196,6 +196,8 @@ type dialect interface {
 	// address creates the deliveries of publications that name their endpoints.
 	address(ctx context.Context, s *Store, q Querier, ps []*webhook.Publication) (map[string][]string, error)
 	claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error)
+	// tally is the query that a tallying scans.
+	tally(t *tallying) string
 	// settle applies settlements of different deliveries and returns the
 	// positions of those that are stale.
 	settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error)

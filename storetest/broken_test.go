@@ -137,6 +137,10 @@ const (
 	purgeKeepsKeys    fault = "a purge remembers keys"
 	staysPresent      fault = "a dispatcher that has ended is counted"
 	presentForEver    fault = "a dispatcher is counted for ever"
+	testsCounted      fault = "statistics count test sends"
+	strangersCounted  fault = "statistics count what is outside the scope"
+	lastBucketOpen    fault = "statistics count what comes after their time"
+	fewCounted        fault = "statistics count some and do not say so"
 )
 
 // faults says which checks catch which fault.
@@ -265,6 +269,10 @@ func faults() map[fault][]string {
 		purgeByCreation:   {"purge-keeps"},
 		purgeUnlimited:    {"purge-limit"},
 		purgeKeepsKeys:    {"purge-forgets"},
+		testsCounted:      {"statistics"},
+		strangersCounted:  {"statistics"},
+		lastBucketOpen:    {"statistics"},
+		fewCounted:        {"statistics-many"},
 	}
 }
 

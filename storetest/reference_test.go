@@ -454,6 +454,36 @@ func (s *reference) Attend(_ context.Context, dispatcher string, ttl time.Durati
 	return n, nil
 }
 
+func (s *reference) Summarize(ctx context.Context, f webhook.StatisticsFilter) ([]webhook.Statistics, error) {
+	unlock, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var all []webhook.Delivery
+	for _, d := range s.deliveries {
+		c := d.Delivery
+		if c.Origin == webhook.OriginTest && s.fault == testsCounted {
+			c.Origin = webhook.OriginResend
+		}
+		if s.fault == strangersCounted {
+			c.Tenant = f.Scope.Tenant
+		}
+		if s.fault == lastBucketOpen && !c.CreatedAt.Before(f.To) {
+			c.CreatedAt = f.To.Add(-time.Microsecond)
+		}
+		all = append(all, c)
+	}
+	if s.fault == fewCounted {
+		all = all[:min(len(all), 100)]
+	}
+	parts := f.Parts()
+	for n := range parts {
+		parts[n] = counted(f, all, n)
+	}
+	return parts, nil
+}
+
 func (s *reference) Purge(ctx context.Context, age time.Duration, limit int) (removed int, err error) {
 	unlock, err := s.begin(ctx)
 	if err != nil {

@@ -33,8 +33,8 @@
 //
 // # Optional interfaces
 //
-// [webhook.Waker], [webhook.Purger] and [webhook.OrderedQueue] are looked for
-// along the same chain. The subtests of one that is missing are skipped.
+// [webhook.Waker], [webhook.Purger], [webhook.OrderedQueue], [webhook.Presence] and
+// [webhook.Summarizer] are looked for along the same chain. The subtests of one that is missing are skipped.
 package storetest
 
 import (
@@ -67,7 +67,7 @@ type check struct {
 func checks() []check {
 	return slices.Concat(
 		endpointChecks(), fanOutChecks(), enqueueChecks(), claimChecks(), turnChecks(), orderedChecks(),
-		settleChecks(), healthChecks(), attemptChecks(), logChecks(), cursorChecks(), storeChecks(), purgeChecks(), presenceChecks(),
+		settleChecks(), healthChecks(), attemptChecks(), logChecks(), cursorChecks(), storeChecks(), purgeChecks(), presenceChecks(), statisticsChecks(),
 	)
 }
 
