@@ -1499,7 +1499,7 @@ func (v *View) listed(ctx context.Context, f StatisticsFilter) ([]Statistics, er
 	cuts, rows := tally.Plan(len(c.parts))
 	for n := range c.parts {
 		p := &c.parts[n]
-		page, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{Scope: f.Scope, EndpointID: p.EndpointID, From: p.From, To: p.To, Limit: cuts * rows})
+		page, err := v.d.store.ListDeliveries(ctx, DeliveryFilter{Scope: f.Scope, EndpointID: p.EndpointID, From: p.From, To: p.To, Limit: 2 * cuts * rows})
 		if err != nil {
 			return nil, err
 		}

@@ -27,8 +27,8 @@ func (s *Store) Summarize(ctx context.Context, f webhook.StatisticsFilter) ([]we
 	return t.statistics(), nil
 }
 
-// tallying reads the first finished deliveries of each slice of each part, and
-// some of the pending ones, which stand in no order of time.
+// tallying reads the first and the last finished deliveries of each slice of each
+// part, and some of the pending ones, which stand in no order of time.
 type tallying struct {
 	where            // the parameters
 	parts            []webhook.Statistics
@@ -37,7 +37,6 @@ type tallying struct {
 	buckets          []string // rows of VALUES: their number and time
 	rows, backlog    int
 	counted          string // the condition that a delivery is counted
-	slices           []tally.Slice
 	slicesPerPart    int
 	durations        []tally.Durations
 	sums             []sums
@@ -51,7 +50,6 @@ func newTallying(d dialect, f *webhook.StatisticsFilter) *tallying {
 	t := &tallying{parts: f.Parts(), perEndpoint: f.Buckets, seen: make(map[int]int)}
 	t.slicesPerPart, t.rows = tally.Plan(len(t.parts))
 	t.backlog = tally.Backlog(len(f.Endpoints))
-	t.slices = make([]tally.Slice, len(t.parts)*t.slicesPerPart)
 	t.durations, t.sums = make([]tally.Durations, len(t.parts)), make([]sums, len(t.parts))
 	t.counted = "origin <> 'test' AND " + t.within("tenant", f.Scope)
 	var times [][2]string // of the slices of an endpoint, the same for each
@@ -77,7 +75,6 @@ func newTallying(d dialect, f *webhook.StatisticsFilter) *tallying {
 				if len(times) <= cell {
 					times = append(times, [2]string{t.stamp(d, from), t.stamp(d, to)})
 				}
-				t.slices[part*t.slicesPerPart+slice].From = from
 				t.cells = append(t.cells, fmt.Sprintf("(%d, %s, %s, %s)", part*t.slicesPerPart+slice, arg, times[cell][0], times[cell][1]))
 			}
 		}
@@ -93,62 +90,65 @@ func (t *tallying) stamp(d dialect, at time.Time) string {
 // was read of it; of an endpoint and a part (kind 1), the pending deliveries.
 const tallyQuery = `
 WITH cells (cell, endpoint, since, until) AS (VALUES %[1]s), owners (owner, endpoint) AS (VALUES %[2]s), buckets (bucket, since, until) AS (VALUES %[3]s)
-SELECT 0 AS kind, c.cell AS place, coalesce(e.seq, 0) AS end_seq, e.created_at AS end_at, min(f.seq) AS first_seq, max(f.seq) AS last_seq, max(f.created_at) AS last_at,
-	count(f.seq) AS n, count(CASE WHEN f.counted AND f.state = 'delivered' THEN 1 END) AS delivered, count(CASE WHEN f.counted AND f.state = 'exhausted' THEN 1 END) AS exhausted,
-	count(CASE WHEN f.counted AND f.state = 'cancelled' THEN 1 END) AS cancelled, count(CASE WHEN f.counted AND f.attempts > 1 THEN 1 END) AS retried,
-	coalesce(%[4]s, '') AS durations
-FROM cells c %[5]s
-GROUP BY c.cell, e.seq, e.created_at
+SELECT 0 AS kind, c.cell AS place, 0 AS bucket, count(*) AS n, count(CASE WHEN f.counted AND f.state = 'delivered' THEN 1 END) AS delivered,
+	count(CASE WHEN f.counted AND f.state = 'exhausted' THEN 1 END) AS exhausted, count(CASE WHEN f.counted AND f.state = 'cancelled' THEN 1 END) AS cancelled,
+	count(CASE WHEN f.counted AND f.attempts > 1 THEN 1 END) AS retried, %[4]s AS numbers, coalesce(%[5]s, '') AS durations
+FROM cells c %[6]s
+GROUP BY c.cell
 UNION ALL
-SELECT 1, o.owner, coalesce(b.bucket, -1), NULL, 0, 0, NULL, count(*), count(CASE WHEN p.counted THEN 1 END), 0, 0, 0, ''
-FROM owners o %[6]s LEFT JOIN buckets b ON p.created_at >= b.since AND p.created_at < b.until
+SELECT 1, o.owner, coalesce(b.bucket, -1), count(*), count(CASE WHEN p.counted THEN 1 END), 0, 0, 0, '', ''
+FROM owners o %[7]s LEFT JOIN buckets b ON p.created_at >= b.since AND p.created_at < b.until
 GROUP BY o.owner, b.bucket`
 
 func (postgreSQL) tally(t *tallying) string {
-	const in = "FROM outhook_finished WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until ORDER BY created_at"
-	finished := fmt.Sprintf(`CROSS JOIN LATERAL (SELECT seq, created_at %[1]s DESC, seq DESC LIMIT 1) e
-		CROSS JOIN LATERAL (SELECT seq, created_at, updated_at, state, attempts, %[2]s AS counted %[1]s, seq LIMIT %[3]d) f`, in, t.counted, t.rows)
-	pending := fmt.Sprintf("CROSS JOIN LATERAL (SELECT created_at, %s AS counted FROM outhook_pending WHERE endpoint_id = o.endpoint LIMIT %d) p", t.counted, t.backlog)
-	return t.query("string_agg(CASE WHEN f.counted AND f.state = 'delivered' THEN (extract(epoch FROM f.updated_at - f.created_at) * 1000000)::bigint::text END, ' ')", finished, pending)
+	end := func(order string) string {
+		return fmt.Sprintf(`(SELECT seq, created_at, updated_at, state, attempts, %[1]s AS counted FROM outhook_finished
+			WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until ORDER BY created_at %[2]s, seq %[2]s LIMIT %[3]d)`, t.counted, order, t.rows)
+	}
+	finished := "CROSS JOIN LATERAL (" + end("ASC") + " UNION " + end("DESC") + ") f"
+	pending := fmt.Sprintf("CROSS JOIN LATERAL (SELECT created_at, %s AS counted FROM outhook_pending WHERE endpoint_id = o.endpoint ORDER BY head, due, seq LIMIT %d) p", t.counted, t.backlog)
+	return t.query("string_agg(f.seq::text, ' ')",
+		"string_agg(CASE WHEN f.counted AND f.state = 'delivered' THEN (extract(epoch FROM f.updated_at - f.created_at) * 1000000)::bigint::text END, ' ')", finished, pending)
 }
 
 func (sqlite) tally(t *tallying) string {
-	const in = "FROM outhook_deliveries WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until AND state <> 'pending' ORDER BY created_at"
-	finished := fmt.Sprintf(`JOIN outhook_deliveries e ON e.seq = (SELECT seq %[1]s DESC, seq DESC LIMIT 1)
-		JOIN (SELECT *, %[2]s AS counted FROM outhook_deliveries) f ON f.seq IN (SELECT seq %[1]s, seq LIMIT %[3]d)`, in, t.counted, t.rows)
+	end := func(order string) string {
+		return fmt.Sprintf(`SELECT seq FROM (SELECT seq FROM outhook_deliveries WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until
+			AND state <> 'pending' ORDER BY created_at %[1]s, seq %[1]s LIMIT %[2]d)`, order, t.rows)
+	}
+	finished := fmt.Sprintf("JOIN (SELECT *, %s AS counted FROM outhook_deliveries) f ON f.seq IN (%s UNION %s)", t.counted, end("ASC"), end("DESC"))
 	pending := fmt.Sprintf(`JOIN (SELECT seq AS lane_seq, endpoint_id AS lane_endpoint FROM outhook_lanes) l ON l.lane_endpoint = o.endpoint
 		JOIN (SELECT seq AS pending_seq, created_at, %s AS counted FROM outhook_deliveries) p ON p.pending_seq IN (SELECT seq FROM outhook_queue WHERE lane = l.lane_seq LIMIT %d)`, t.counted, t.backlog)
-	return t.query("group_concat(CASE WHEN f.counted AND f.state = 'delivered' THEN f.updated_at - f.created_at END, ' ')", finished, pending)
+	return t.query("group_concat(f.seq, ' ')", "group_concat(CASE WHEN f.counted AND f.state = 'delivered' THEN f.updated_at - f.created_at END, ' ')", finished, pending)
 }
 
-func (t *tallying) query(durations, finished, pending string) string {
+func (t *tallying) query(numbers, durations, finished, pending string) string {
 	list := func(rows []string) string { return strings.Join(rows, ", ") }
-	return fmt.Sprintf(tallyQuery, list(t.cells), list(t.endpoints), list(t.buckets), durations, finished, pending)
+	return fmt.Sprintf(tallyQuery, list(t.cells), list(t.endpoints), list(t.buckets), numbers, durations, finished, pending)
 }
 
 // scan reads a row of either kind.
 func (t *tallying) scan(rows Rows) error {
-	var kind, place, endSeq, firstSeq, lastSeq, n, delivered, exhausted, cancelled, retried int64
-	var endAt, lastAt stamp
-	var durations text
-	if err := rows.Scan(&kind, &place, &endSeq, &endAt, &firstSeq, &lastSeq, &lastAt, &n, &delivered, &exhausted, &cancelled, &retried, &durations); err != nil {
+	var kind, place, bucket, n, delivered, exhausted, cancelled, retried int
+	var numbers, durations text
+	if err := rows.Scan(&kind, &place, &bucket, &n, &delivered, &exhausted, &cancelled, &retried, &numbers, &durations); err != nil {
 		return err
 	}
 	if kind == 1 {
-		t.seen[int(place)] += int(n)
-		if bucket := int(endSeq); bucket >= 0 {
-			t.sums[int(place)*t.perEndpoint+bucket].pending += float64(delivered)
+		if t.seen[place] += n; bucket >= 0 {
+			t.sums[place*t.perEndpoint+bucket].pending += float64(delivered)
 		}
 		return nil
 	}
-	slice := &t.slices[place]
-	slice.Read, slice.First.Seq = int(n), firstSeq
-	slice.Last = tally.Place{At: lastAt.Time, Seq: lastSeq}
-	slice.End = tally.Place{At: endAt.Time, Seq: endSeq}
-	if slice.Read < t.rows {
-		slice.End = slice.Last
+	seqs, err := integers(numbers)
+	if err != nil {
+		return err
 	}
-	weight, part := slice.Weight(), int(place)/t.slicesPerPart
+	microseconds, err := integers(durations)
+	if err != nil {
+		return err
+	}
+	weight, part := tally.Weight(seqs, t.rows), place/t.slicesPerPart
 	if weight > 1 {
 		t.parts[part].Estimated = true
 	}
@@ -157,14 +157,23 @@ func (t *tallying) scan(rows Rows) error {
 	sum.exhausted += weight * float64(exhausted)
 	sum.cancelled += weight * float64(cancelled)
 	sum.retried += weight * float64(retried)
-	for field := range strings.FieldsSeq(string(durations)) {
-		us, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return fmt.Errorf("scan durations: %w", err)
-		}
+	for _, us := range microseconds {
 		t.durations[part].Add(time.Duration(us)*time.Microsecond, weight)
 	}
 	return nil
+}
+
+// integers returns the numbers that a query has joined.
+func integers(joined text) ([]int64, error) {
+	var all []int64
+	for field := range strings.FieldsSeq(string(joined)) {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("scan numbers: %w", err)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
 
 // statistics returns what was read.

@@ -1,6 +1,6 @@
 // Package tally tells how many rows there are in a time, and what their durations
-// are like, from a few of them: it reads the beginning of each of some slices of
-// the time, and extrapolates where there is more.
+// are like, from a few of them: it reads the first and the last rows of a slice of
+// the time, and extrapolates what lies between.
 package tally
 
 import (
@@ -12,59 +12,44 @@ import (
 
 // The bounds of what is read.
 const (
-	budget    = 12_000 // rows in all
-	perPart   = 500    // rows of a part, at most
-	atLeast   = 12     // rows of a slice
-	perSlices = 4      // slices of a part, at most
+	budget  = 12_000 // rows in all
+	perPart = 500    // rows of a part, at most
+	fewest  = 8      // rows at an end of a slice
 )
 
 // Plan returns into how many slices each of so many parts is cut, and how many
-// rows of a slice are read.
+// rows at either end of a slice are read.
 func Plan(parts int) (slices, rows int) {
-	perPart := min(budget/max(parts, 1), perPart)
-	slices = max(1, min(perSlices, perPart/atLeast/4))
-	return slices, max(perPart/slices, atLeast)
+	slices, rows = 1, min(budget/max(parts, 1), perPart)
+	if rows == perPart {
+		slices = 2
+	}
+	return slices, max(rows/slices/2, fewest)
 }
 
 // Backlog returns how many rows are read that stand in no order of time, of each
 // of so many owners.
 func Backlog(owners int) int { return max(budget/max(owners, 1)/4, 100) }
 
-// Place is where a row stands: ordered by time, then by number. All rows, also
-// those of others, are numbered in about the order of their times.
-type Place struct {
-	At  time.Time
-	Seq int64
-}
-
-// Slice is what was read of a slice of time: its first rows.
-type Slice struct {
-	From        time.Time
-	Read        int
-	First, Last Place // of the rows read
-	End         Place // of the last row of the slice
-}
-
-// Weight returns how many rows each row read stands for: 1 if all were read.
+// Weight returns how many rows each of those stands for that were read at the two
+// ends of a slice, so many at each. All rows, also those of others, are numbered in
+// about the order of their times; these are the numbers of the rows read.
 //
-// How often a row came among those read is how often one comes in the rest, by
-// time and by number. The lower one of the two counts: a burst that is over would
-// otherwise go on for the rest of the time.
-func (s *Slice) Weight() float64 {
-	if s.Read == 0 || s.Last == s.End {
+// Fewer than asked for are all there are. Otherwise a row is as frequent among the
+// numbers between the ends as it is on the verges, of which the mean is taken: by
+// number rather than by time, so that a burst is no more than what came together.
+func Weight(numbers []int64, rows int) float64 {
+	if len(numbers) < 2*rows {
 		return 1
 	}
-	rest := math.Inf(1)
-	if numbers := s.End.Seq - s.Last.Seq; numbers > 0 && s.Last.Seq >= s.First.Seq {
-		rest = float64(s.Read) * float64(numbers) / float64(s.Last.Seq-s.First.Seq+1)
+	slices.Sort(numbers)
+	verge := max(rows/2, 2)
+	gap := float64(max(numbers[rows]-numbers[rows-1]-1, 0))
+	density := func(verge []int64) float64 {
+		return min(float64(len(verge)-1)/float64(max(verge[len(verge)-1]-verge[0], 1)), 1)
 	}
-	if span := s.Last.At.Sub(s.From); span > 0 {
-		rest = min(rest, float64(s.Read)*float64(s.End.At.Sub(s.Last.At))/float64(span))
-	}
-	if math.IsInf(rest, 0) {
-		rest = 0
-	}
-	return 1 + max(rest, 1)/float64(s.Read)
+	between := gap * math.Sqrt(density(numbers[rows-verge:rows])*density(numbers[rows:rows+verge]))
+	return 1 + between/float64(len(numbers))
 }
 
 // Durations are durations, each of which stands for so many.

@@ -2,99 +2,91 @@ package tally
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
 
-var start = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-
-// read reads the first rows of a slice as a store does.
-func read(rows []Place, from, to time.Time, limit int) Slice {
-	s := Slice{From: from}
-	for _, r := range rows {
-		if r.At.Before(from) || !r.At.Before(to) {
-			continue
-		}
-		if s.End = r; s.Read == limit {
-			continue
-		}
-		if s.Read++; s.Read == 1 {
-			s.First = r
-		}
-		s.Last = r
+// estimate reads the ends of a slice as a store does.
+func estimate(numbers []int64, rows int) float64 {
+	read := numbers
+	if len(numbers) > 2*rows {
+		read = slices.Concat(numbers[:rows], numbers[len(numbers)-rows:])
 	}
-	return s
+	read = slices.Clone(read)
+	return float64(len(read)) * Weight(read, rows)
 }
 
-func estimate(rows []Place, length time.Duration, limit int) float64 {
-	s := read(rows, start, start.Add(length), limit)
-	return float64(s.Read) * s.Weight()
+// every returns n numbers, one in so many.
+func every(n, step int) []int64 {
+	numbers := make([]int64, n)
+	for i := range numbers {
+		numbers[i] = int64(1000 + i*step)
+	}
+	return numbers
 }
 
 func TestWhatWasReadWholeIsCounted(t *testing.T) {
-	var rows []Place
-	for n := range 50 {
-		rows = append(rows, Place{start.Add(time.Duration(n) * time.Minute), int64(7 * n)})
-		if got := estimate(rows, time.Hour, 50); got != float64(n+1) {
-			t.Fatalf("%d rows are taken for %v", n+1, got)
+	for n := range 100 {
+		if got := estimate(every(n, 7), 50); got != float64(n) {
+			t.Fatalf("%d rows are taken for %v", n, got)
 		}
 	}
-	if got := (&Slice{}).Weight(); got != 1 {
-		t.Errorf("no row stands for %v", got)
+}
+
+func TestWhatLiesBetweenIsExtrapolated(t *testing.T) {
+	quietThenBusy := every(60, 500)
+	for i := range 5000 {
+		quietThenBusy = append(quietThenBusy, quietThenBusy[59]+int64(2*i+1))
+	}
+	for i := range 60 {
+		quietThenBusy = append(quietThenBusy, quietThenBusy[5059]+int64(500*i+1))
+	}
+	batches := []int64{}
+	for i := range 100 {
+		for j := range 50 {
+			batches = append(batches, int64(140*i+j))
+		}
+	}
+	for name, numbers := range map[string][]int64{
+		"all of one's own":        every(5000, 1),
+		"one in three":            every(5000, 3),
+		"one in a thousand":       every(5000, 1000),
+		"a burst in a quiet time": quietThenBusy,
+		"batches between others'": batches,
+	} {
+		if got, want := estimate(numbers, 125), float64(len(numbers)); got < want/2 || got > want*2 {
+			t.Errorf("%s: %v rows are taken for %v", name, want, got)
+		}
+	}
+	if got := estimate(every(10_000, 3), 50); got < 9_800 || got > 10_200 {
+		t.Errorf("10,000 even rows are taken for %v", got)
 	}
 }
 
-func TestEvenRowsAreExtrapolated(t *testing.T) {
-	var rows []Place
-	for n := range 10_000 {
-		rows = append(rows, Place{start.Add(time.Duration(n) * 360 * time.Millisecond), int64(3 * n)})
+func TestAnEstimateIsNoMoreThanThereAreNumbers(t *testing.T) {
+	bursts := append(every(100, 1), 50_000)
+	for i := range 99 {
+		bursts = append(bursts, int64(50_001+i))
 	}
-	if got := estimate(rows, time.Hour, 100); got < 9_800 || got > 10_200 {
-		t.Errorf("10,000 rows are taken for %v", got)
+	bursts = append(bursts, 60_000)
+	if got := estimate(bursts, 50); got > 60_000 {
+		t.Errorf("there are not %v numbers", got)
 	}
-}
-
-func TestABurstIsNotTakenForTheRestOfTheTime(t *testing.T) {
-	var rows []Place
-	for n := range 1000 {
-		rows = append(rows, Place{start.Add(time.Second + time.Duration(n)*time.Millisecond), int64(n)})
-	}
-	rows = append(rows, Place{start.Add(59 * time.Minute), 1100})
-	if got := estimate(rows, time.Hour, 100); got < 900 || got > 1_300 {
-		t.Errorf("1,001 rows, all but one within a second, are taken for %v", got)
-	}
-	// The others were busy after it: the numbers went on, but the time of the burst
-	// tells nothing either. It is no more than what they were.
-	rows[1000].Seq = 50_000
-	if got := estimate(rows, time.Hour, 100); got > 50_001 {
-		t.Errorf("1,001 rows among 50,000 are taken for %v", got)
-	}
-}
-
-func TestRowsAtOneTimeAreExtrapolatedByTheirNumbers(t *testing.T) {
-	var rows []Place
-	for n := range 1000 {
-		rows = append(rows, Place{start, int64(n)})
-	}
-	if got := estimate(rows, time.Hour, 100); got < 990 || got > 1010 {
-		t.Errorf("1,000 rows at the beginning are taken for %v", got)
-	}
-	for n := range rows {
-		rows[n].Seq = -int64(n) // numbers against the order of time, by a clock that was set back
-	}
-	if got := estimate(rows, time.Hour, 100); got < 101 || got > 1010 {
-		t.Errorf("1,000 rows in the order of no number are taken for %v", got)
+	same := make([]int64, 200) // no store numbers so
+	if got := estimate(same, 50); got != 100 {
+		t.Errorf("rows of one number are taken for %v", got)
 	}
 }
 
 func TestPlansReadNoMoreThanTheirBounds(t *testing.T) {
 	for parts := range 1001 {
 		slices, rows := Plan(parts)
-		if slices < 1 || rows < atLeast || slices*rows*parts > budget+parts*slices*atLeast || slices*rows > perPart {
+		if slices < 1 || rows < fewest || 2*slices*rows*parts > budget+2*parts*fewest || 2*slices*rows > perPart {
 			t.Fatalf("%d parts: %d slices of %d rows", parts, slices, rows)
 		}
 	}
-	if slices, rows := Plan(1); slices != perSlices || slices*rows != perPart {
+	if slices, rows := Plan(1); 2*slices*rows != perPart {
 		t.Errorf("one part: %d slices of %d rows", slices, rows)
 	}
 }
