@@ -128,6 +128,7 @@ var pointers = map[string]string{
 var (
 	fieldOf    = regexp.MustCompile(`^([A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*)?|overlap|reason)(?:\[(\d+)\])?(?::| )`)
 	ofNetwork  = regexp.MustCompile(`; (?:with )?Network\.[A-Za-z]+ .*$`)
+	says       = regexp.MustCompile(`(?:invalid|unknown event type).*$`)
 	saysFields = []struct{ text, pointer string }{
 		{"invalid pattern ", "/events"}, {"unknown event type: pattern ", "/events"}, {"unknown event type ", "/eventType"}, {"invalid event type ", "/eventType"},
 		{"invalid secret", "/value"}, {"cursor ", "/cursor"}, {"invalid: cursor ", "/cursor"},
@@ -146,12 +147,7 @@ func fieldErrors(err error, operator bool) []fieldError {
 			}
 			e.Detail = e.Detail[len(m[0]):]
 		} else {
-			e.Detail = doing.ReplaceAllStringFunc(e.Detail, func(s string) string {
-				if at := strings.Index(s, "invalid"); at >= 0 {
-					return s[at:]
-				}
-				return ""
-			})
+			e.Detail = doing.ReplaceAllStringFunc(e.Detail, func(s string) string { return s[len(s)-len(says.FindString(s)):] })
 			for _, s := range saysFields {
 				if strings.HasPrefix(e.Detail, s.text) {
 					e.Pointer = s.pointer
