@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite testdata/api.txt")
 func TestExportedAPI(t *testing.T) {
 	const golden = "testdata/api.txt"
 	var got []string
-	for _, dir := range []string{".", "sqlstore", "storetest"} {
+	for _, dir := range []string{".", "portal", "sqlstore", "storetest"} {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -436,16 +436,17 @@ func (p *portal) regenerateSecret(w http.ResponseWriter, r *request) error {
 
 func (p *portal) rotate(w http.ResponseWriter, r *request, next webhook.Secret, overlap time.Duration) error {
 	next, err := r.view.RotateSecret(r.Context(), r.value("id"), next, overlap)
-	if q := problemOf(err, r.access.Operator); err != nil && q.Status == http.StatusUnprocessableEntity {
+	if err != nil {
+		q := problemOf(err, r.access.Operator)
+		if q.Status != http.StatusUnprocessableEntity {
+			return err
+		}
 		for n, e := range q.Errors { // the secret is another field here
 			if strings.HasPrefix(e.Pointer, "/secrets") {
 				q.Errors[n].Pointer = "/value"
 			}
 		}
 		return q
-	}
-	if err != nil {
-		return err
 	}
 	return reply(w, http.StatusOK, secret(next))
 }

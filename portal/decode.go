@@ -212,15 +212,6 @@ func (q *query) err() error {
 
 func (q *query) text(name string) string { return q.values.Get(name) }
 
-// list returns all values of a parameter, repeated or with commas between.
-func (q *query) list(name string) []string {
-	var all []string
-	for _, v := range q.values[name] {
-		all = append(all, strings.Split(v, ",")...)
-	}
-	return slices.DeleteFunc(all, func(v string) bool { return v == "" })
-}
-
 func (q *query) number(name string, least, most int) int {
 	text := q.text(name)
 	if text == "" {
@@ -261,7 +252,7 @@ func (q *query) flag(name string) *bool {
 
 func (q *query) states() []webhook.State {
 	var states []webhook.State
-	for _, s := range q.list("state") {
+	for _, s := range q.values["state"] {
 		switch state := webhook.State(s); state {
 		case webhook.StatePending, webhook.StateDelivered, webhook.StateExhausted, webhook.StateCancelled:
 			if !slices.Contains(states, state) {

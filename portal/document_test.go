@@ -116,7 +116,9 @@ func compareFields(t *testing.T, d described, at string, s schema, typ reflect.T
 	}
 	got, want := slices.Sorted(maps.Keys(fields)), slices.Sorted(maps.Keys(s.Properties))
 	without := func(names []string) []string { // of an endpoint's auth, which shares its type with what is written
-		return slices.DeleteFunc(names, func(n string) bool { return n == "secret" && strings.HasPrefix(at, "Endpoint") && !strings.HasPrefix(at, "EndpointInput") && !strings.HasPrefix(at, "EndpointPatch") })
+		return slices.DeleteFunc(names, func(n string) bool {
+			return n == "secret" && strings.HasPrefix(at, "Endpoint") && !strings.HasPrefix(at, "EndpointInput") && !strings.HasPrefix(at, "EndpointPatch")
+		})
 	}
 	if got, want = without(got), without(want); !slices.Equal(got, want) && !(strings.HasSuffix(at, "Page")) {
 		t.Errorf("%s has the fields %q, the document %q", at, got, want)

@@ -1,14 +1,80 @@
 // Package portal shows an application's customers their webhooks: pages on which
 // these are created, tested, watched and resent, and a REST API for the same.
 //
-//	handler, err := portal.New(dispatcher, portal.Options{
-//		Access: func(r *http.Request) (portal.Access, error) {
-//			user, err := session(r)
-//			return portal.Access{Tenant: user.Company, Actor: user.Email}, err
-//		},
-//	})
-//	…
-//	mux.Handle("/webhooks/", http.StripPrefix("/webhooks", handler))
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"net/http"
+//
+//		"github.com/outhook/webhook"
+//		"github.com/outhook/webhook/portal"
+//	)
+//
+//	func main() {
+//		d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{
+//			Catalog: []webhook.EventType{
+//				{Name: "document.signed", Group: "Documents", Example: map[string]any{"id": "doc_1"}},
+//			},
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		handler, err := portal.New(d, portal.Options{
+//			Name: "Acme Sign",
+//			// Who is it? Ask the application's own session.
+//			Access: func(r *http.Request) (portal.Access, error) {
+//				user, password, _ := r.BasicAuth()
+//				if password != "swordfish" {
+//					return portal.Access{}, &portal.Refusal{Location: "/login"}
+//				}
+//				return portal.Access{Tenant: "company-of-" + user, Actor: user}, nil
+//			},
+//		})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		go func() { log.Fatal(d.Run(context.Background())) }()
+//		mux := http.NewServeMux()
+//		mux.Handle("/webhooks/", http.StripPrefix("/webhooks", handler))
+//		log.Fatal(http.ListenAndServe("localhost:8080", mux))
+//	}
+//
+// # Mounting
+//
+// The handler is mounted under any path, which is stripped before it, and that
+// path ends with a slash. Every link, form and redirect is relative, so it works
+// behind a proxy that strips a prefix of its own as well. An endpoint whose ID an
+// operator chose to be "." or ".." cannot be addressed.
+//
+// # Access
+//
+// [Options].Access says who makes a request; there is no default that lets anyone
+// in. What it answers decides which [webhook.View] is asked: that of a tenant, for
+// which nothing else exists, or, for an operator, that of all. Whatever changes
+// something is told to [webhook.Config].Observer with the actor's name.
+//
+// A signing secret is shown once, when it is made. Afterwards it is shown to the
+// actor who created the endpoint, and to those with Access.RevealSecrets; all others
+// may generate a new one. With Access.ReadOnly nothing is changed, and no secret
+// shown. Credentials are never shown.
+//
+// A browser's requests that change something are refused if they come from
+// another site. What receivers answer with is shown as inert text, under a
+// Content-Security-Policy that lets no script run but the portal's own file.
+//
+// # REST API
+//
+// It lies below api/v1/, and api/v1/openapi.json is its description in OpenAPI 3.1.
+// Errors are problems as RFC 9457 has them, with a JSON pointer to each field that
+// is wrong. A script needs the same Access as a browser: let Options.Access accept
+// the application's API keys too.
+//
+// An Idempotency-Key makes the creation of an endpoint repeatable: the endpoint's ID
+// is derived from it, the tenant and the actor. What is repeated with the same
+// content has the same answer, with the secrets if the caller may see them; what has
+// other content is a conflict. Credentials are not compared.
 package portal
 
 import (

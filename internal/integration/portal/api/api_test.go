@@ -223,7 +223,7 @@ func TestConsentComesFirst(t *testing.T) {
 	if e.Disabled || e.VerifiedAt.IsZero() || e.AllowedRate != 2 {
 		t.Errorf("verified: %+v", e)
 	}
-	c.want(201, "POST", "/endpoints", map[string]any{"url": "http://127.0.0.1:1", "profile": "asking"}).into(t, &e)
+	c.want(201, "POST", "/endpoints", map[string]any{"url": "http://127.0.0.1:1025", "profile": "asking"}).into(t, &e)
 	var p problem
 	c.want(409, "POST", "/endpoints/"+e.ID+"/verify", nil).into(t, &p)
 	if p.Type != "urn:outhook:problem:not-verified" {
@@ -311,7 +311,7 @@ func TestDeliveriesAreFoundResentAndReplayed(t *testing.T) {
 
 	// Page by page along Link.
 	var seen []string
-	for query := "limit=1&state=delivered,exhausted"; query != ""; {
+	for query := "limit=1&state=delivered&state=exhausted"; query != ""; {
 		a := c.want(200, "GET", "/deliveries?"+query, nil)
 		var p page
 		a.into(t, &p)
