@@ -53,7 +53,7 @@ func Example() {
 	http.DefaultClient.CloseIdleConnections()
 	// Output:
 	// 401 {"type":"urn:outhook:problem:unauthorized","title":"Unauthorized","status":401}
-	// 422 {"type":"urn:outhook:problem:invalid","title":"Unprocessable Entity","status":422,"errors":[{"pointer":"/url","detail":"the scheme is neither https nor http"}]}
+	// 422 {"type":"urn:outhook:problem:invalid","title":"Unprocessable Entity","status":422,"errors":[{"pointer":"/url","detail":"URL not permitted: its scheme must be https"}]}
 }
 
 // A refusal sends pages to the application's login, and tells programs.
