@@ -174,6 +174,11 @@ func New(d *webhook.Dispatcher, o Options) (http.Handler, error) {
 			mistakes = append(mistakes, fmt.Errorf("TrustedOrigins: %w: %w", webhook.ErrInvalid, err))
 		}
 	}
+	site, err := newSite(o)
+	if err != nil {
+		mistakes = append(mistakes, err)
+	}
+	p.site = site
 	if err := errors.Join(mistakes...); err != nil {
 		return nil, fmt.Errorf("new portal: %w", err)
 	}
@@ -193,6 +198,7 @@ type portal struct {
 	o           Options
 	log         *slog.Logger
 	crossOrigin http.CrossOriginProtection
+	site        *site
 	policy      string // Content-Security-Policy
 	routes      []route
 }

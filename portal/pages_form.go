@@ -1,0 +1,541 @@
+package portal
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/outhook/webhook"
+)
+
+// form is what was typed, as it was typed: it goes back into the page when
+// something is wrong.
+type form struct {
+	URL, Description, Tenant string
+	AllTenants               bool
+	Profile                  string
+	All                      bool
+	Events, Groups           []string
+	Patterns                 string
+	Secret                   string
+	Auth                     string
+	User, Password           string
+	Token                    string
+	Header, Key              string
+	TokenURL, Client         string
+	ClientSecret             string
+	Scope, Params            string
+	Headers                  string
+	Rate, Concurrency        string
+	Ordered                  bool
+	Roots, Certificate       string
+	PrivateKey               string
+	Rev                      string
+	Once                     string // makes a second submission of the form find what the first has made
+}
+
+// formPage creates or edits an endpoint.
+type formPage struct {
+	*ui
+	Head     *endpointHead // nil for a new one
+	Form     form
+	Errors   map[string][]string // by the JSON pointer of the field
+	Mistakes []mistake           // all of them, for the summary
+	Stale    bool
+	Groups   []eventGroup
+	Profiles []choice
+	OAuth2   bool
+	Ordered  bool
+	Auths    []choice
+	AllOpen  bool // every section shows itself: something in it is set or wrong
+	TLSOpen  bool
+	Patterns bool
+	// SecretHint says what an empty secret means; "" offers none.
+	SecretHint string
+	Expires    string
+	Kept       bool // a credential is stored already
+}
+
+type mistake struct{ Field, Text string }
+
+type choice struct {
+	Value, Text string
+	Chosen      bool
+}
+
+// eventGroup is a group of the catalogue.
+type eventGroup struct {
+	Name    string // "" where types have none
+	Value   string // of the checkbox of all
+	Label   string
+	Checked bool
+	Types   []eventChoice
+}
+
+type eventChoice struct {
+	Name, Description string
+	Checked           bool
+}
+
+// fieldView is what templates need of one field.
+type fieldView struct {
+	ID, Describes string
+	Errors        []string
+}
+
+// At returns what is wrong with a field, and what describes it.
+func (p formPage) At(pointer, hint string) fieldView {
+	f := fieldView{ID: "f" + strings.ReplaceAll(pointer, "/", "-"), Describes: hint, Errors: p.Errors[pointer]}
+	if len(f.Errors) > 0 {
+		f.Describes = strings.TrimSpace(f.ID + "-error " + hint)
+	}
+	return f
+}
+
+// Error returns what is wrong with a field.
+func (p formPage) Error(pointer string) []string { return p.Errors[pointer] }
+
+func (p *portal) newPage(w http.ResponseWriter, r *request) error {
+	f := form{All: true, Once: rand.Text()}
+	if types := r.view.EventTypes(); len(types) > 0 {
+		f.All = false
+	}
+	return p.showForm(w, r, http.StatusOK, nil, f, nil)
+}
+
+func (p *portal) editPage(w http.ResponseWriter, r *request) error {
+	e, err := r.view.Endpoint(r.Context(), r.value("id"))
+	if err != nil {
+		return err
+	}
+	return p.showForm(w, r, http.StatusOK, &e, formOf(&e, r.view.EventTypes()), nil)
+}
+
+// showForm shows the form of a new endpoint or, with e, of that. wrong is why
+// it was not accepted.
+func (p *portal) showForm(w http.ResponseWriter, r *request, status int, e *webhook.Endpoint, f form, wrong error) error {
+	page := formPage{Form: f, Errors: map[string][]string{}}
+	if e == nil {
+		page.ui = p.newUI(r, "form.new.title")
+		page.Crumbs = append(page.Crumbs, crumb{page.Title, ""})
+	} else {
+		page.ui = p.newUI(r, "form.edit.title")
+		page.Head = p.head(r, page.ui, e, "settings")
+		page.Kept = e.Auth.Scheme != ""
+		if !e.TLS.NotAfter.IsZero() {
+			page.Expires = page.T("form.tls.expires", page.Date(e.TLS.NotAfter))
+		}
+	}
+	page.fill(r, e)
+	if wrong != nil {
+		page.explain(r, wrong)
+	}
+	if f.Rate != "" || f.Concurrency != "" || f.Headers != "" || f.Ordered || page.any("/headers", "/rateLimit", "/concurrency", "/ordered") {
+		page.AllOpen = true
+	}
+	page.TLSOpen = f.Roots != "" || f.Certificate != "" || page.any("/tls", "/tls/rootCAs", "/tls/certificate", "/tls/key")
+	page.Patterns = f.Patterns != ""
+	return p.render(w, status, "form", page)
+}
+
+// fill adds what there is to choose from.
+func (page *formPage) fill(r *request, e *webhook.Endpoint) {
+	u, f := page.ui, &page.Form
+	page.Groups = u.eventGroups(r.view.EventTypes(), f)
+	can := r.view.Capabilities()
+	page.OAuth2, page.Ordered = can.OAuth2 || f.Auth == "oauth2", can.Ordered || f.Ordered
+	for _, scheme := range []string{"", "basic", "bearer", "apikey", "oauth2"} {
+		if scheme == "oauth2" && !page.OAuth2 {
+			continue
+		}
+		key := scheme
+		if key == "" {
+			key = "none"
+		}
+		page.Auths = append(page.Auths, choice{scheme, u.T("form.auth." + key), scheme == f.Auth})
+	}
+	if names := r.view.Profiles(); len(names) > 1 {
+		for _, name := range names {
+			text := name
+			if name == "" {
+				text = u.T("form.profile.default")
+			}
+			page.Profiles = append(page.Profiles, choice{name, text, name == f.Profile})
+		}
+	}
+	if e == nil {
+		page.SecretHint = u.T("form.secret.generated")
+		if p, ok := r.view.Profile(f.Profile); ok && len(page.Profiles) == 0 && !generates(p.Signer) {
+			page.SecretHint = u.T("form.secret.optional")
+		}
+	}
+}
+
+// generates reports whether Register makes a secret where none is given.
+func generates(s webhook.Signer) bool {
+	g, ok := s.(interface{ NewSecret() webhook.Secret })
+	return ok && g.NewSecret().Value != ""
+}
+
+func (page *formPage) any(pointers ...string) bool {
+	return slices.ContainsFunc(pointers, func(p string) bool { return len(page.Errors[p]) > 0 })
+}
+
+// formError is a mistake that the form itself finds.
+type formError struct{ pointer, text string }
+
+func (e *formError) Error() string { return e.text }
+
+// explain puts each mistake next to its field, and all of them on top.
+func (page *formPage) explain(r *request, wrong error) {
+	var all []fieldError
+	for _, err := range flatten(wrong) {
+		if own, ok := errors.AsType[*formError](err); ok {
+			all = append(all, fieldError{own.pointer, own.text})
+		} else if errors.Is(err, webhook.ErrConflict) {
+			page.Stale = true
+		} else {
+			all = append(all, fieldErrors(err, r.access.Operator)...)
+		}
+	}
+	for _, e := range all {
+		pointer := fieldOf(e.Pointer)
+		page.Errors[pointer] = append(page.Errors[pointer], e.Detail)
+		page.Mistakes = append(page.Mistakes, mistake{"f" + strings.ReplaceAll(pointer, "/", "-"), e.Detail})
+	}
+}
+
+// flatten takes apart what errors.Join has made of the form's own mistakes.
+func flatten(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// fieldOf returns the field of the form that a pointer is shown at.
+func fieldOf(pointer string) string {
+	known := []string{
+		"/url", "/description", "/tenant", "/allTenants", "/profile", "/events", "/secrets",
+		"/auth/tokenUrl", "/auth", "/headers", "/rateLimit", "/concurrency", "/ordered",
+		"/tls/rootCAs", "/tls/certificate", "/tls/key", "/tls",
+	}
+	for _, field := range known {
+		if pointer == field || strings.HasPrefix(pointer, field+"/") {
+			return field
+		}
+	}
+	return ""
+}
+
+// eventGroups returns the catalogue as checkboxes. A group is checked if it was,
+// or if all in it are.
+func (u *ui) eventGroups(types []webhook.EventType, f *form) []eventGroup {
+	var groups []eventGroup
+	at := make(map[string]int)
+	for _, t := range types {
+		n, ok := at[t.Group]
+		if !ok {
+			n = len(groups)
+			at[t.Group] = n
+			label := t.Group
+			if label == "" {
+				label = u.T("form.events.other")
+			}
+			groups = append(groups, eventGroup{
+				Name: t.Group, Value: t.Group, Label: label, Checked: slices.Contains(f.Groups, t.Group),
+			})
+		}
+		groups[n].Types = append(groups[n].Types, eventChoice{t.Name, t.Description, slices.Contains(f.Events, t.Name)})
+	}
+	for n := range groups {
+		g := &groups[n]
+		all := !slices.ContainsFunc(g.Types, func(t eventChoice) bool { return !t.Checked })
+		g.Checked = g.Checked || all
+		for i := range g.Types {
+			g.Types[i].Checked = g.Types[i].Checked || g.Checked
+		}
+	}
+	return groups
+}
+
+// patternOfGroup returns the pattern that matches the types of a group and no
+// others of the catalogue; "" if there is none. Types that join the group later
+// are then received too.
+func patternOfGroup(types []webhook.EventType, group string) string {
+	prefix := ""
+	for _, t := range types {
+		if t.Group != group {
+			continue
+		}
+		first, _, ok := strings.Cut(t.Name, ".")
+		if !ok || prefix != "" && prefix != first {
+			return ""
+		}
+		prefix = first
+	}
+	if prefix == "" {
+		return ""
+	}
+	for _, t := range types {
+		if t.Group != group && strings.HasPrefix(t.Name, prefix+".") {
+			return ""
+		}
+	}
+	return prefix + ".*"
+}
+
+// formOf returns an endpoint as the form has it.
+func formOf(e *webhook.Endpoint, types []webhook.EventType) form {
+	f := form{
+		URL: e.URL, Description: e.Description, Tenant: e.Tenant, AllTenants: e.AllTenants, Profile: e.Profile,
+		Auth: e.Auth.Scheme, Ordered: e.Ordered, Roots: e.TLS.RootCAs, Certificate: e.TLS.Certificate,
+		Rev: strconv.FormatInt(e.Rev, 10),
+	}
+	switch e.Auth.Scheme {
+	case "basic":
+		f.User = e.Auth.Name
+	case "apikey":
+		f.Header = e.Auth.Name
+	case "oauth2":
+		f.Client, f.TokenURL, f.Scope, f.Params = e.Auth.Name, e.Auth.TokenURL, e.Auth.Scope, e.Auth.Params
+	}
+	if e.RateLimit > 0 {
+		f.Rate = strconv.FormatFloat(e.RateLimit, 'g', -1, 64)
+	}
+	if e.Concurrency > 0 {
+		f.Concurrency = strconv.Itoa(e.Concurrency)
+	}
+	var lines []string
+	for name, value := range e.Headers {
+		lines = append(lines, name+": "+value)
+	}
+	slices.Sort(lines)
+	f.Headers = strings.Join(lines, "\n")
+	f.sortPatterns(e.Events, types)
+	return f
+}
+
+// sortPatterns tells apart what has a checkbox and what has not.
+func (f *form) sortPatterns(patterns []string, types []webhook.EventType) {
+	var others []string
+	for _, p := range patterns {
+		group := slices.IndexFunc(types, func(t webhook.EventType) bool { return patternOfGroup(types, t.Group) == p })
+		switch {
+		case p == "*":
+			f.All = true
+		case slices.ContainsFunc(types, func(t webhook.EventType) bool { return t.Name == p }):
+			f.Events = append(f.Events, p)
+		case group >= 0:
+			f.Groups = append(f.Groups, types[group].Group)
+		default:
+			others = append(others, p)
+		}
+	}
+	f.Patterns = strings.Join(others, "\n")
+}
+
+// readForm returns what was typed.
+func readForm(r *request) (form, error) {
+	if err := r.ParseForm(); err != nil {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return form{}, tooLarge
+		}
+		return form{}, &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+	}
+	v := r.PostForm
+	text := func(name string) string { return strings.TrimSpace(v.Get(name)) }
+	return form{
+		URL: text("url"), Description: strings.ReplaceAll(text("description"), "\r\n", "\n"), Tenant: text("tenant"), AllTenants: v.Get("allTenants") != "",
+		Profile: v.Get("profile"), All: v.Get("all") == "1", Events: v["event"], Groups: v["group"],
+		Patterns: strings.ReplaceAll(text("patterns"), "\r\n", "\n"), Secret: text("secret"), Auth: v.Get("auth"),
+		User: text("user"), Password: v.Get("password"), Token: text("token"), Header: text("header"), Key: text("key"),
+		TokenURL: text("tokenURL"), Client: text("client"), ClientSecret: v.Get("clientSecret"), Scope: text("scope"), Params: text("params"),
+		Headers: strings.ReplaceAll(text("headers"), "\r\n", "\n"), Rate: text("rate"), Concurrency: text("concurrency"), Ordered: v.Get("ordered") != "",
+		Roots: text("roots"), Certificate: text("certificate"), PrivateKey: text("privateKey"), Rev: v.Get("rev"), Once: v.Get("once"),
+	}, nil
+}
+
+// endpoint returns what the form describes; the error has all that is wrong with
+// the form itself.
+func (f *form) endpoint(u *ui, types []webhook.EventType) (webhook.Endpoint, error) {
+	var mistakes []error
+	wrong := func(pointer, text string) { mistakes = append(mistakes, &formError{pointer, text}) }
+	e := webhook.Endpoint{
+		URL: f.URL, Description: f.Description, Tenant: f.Tenant, AllTenants: f.AllTenants, Profile: f.Profile,
+		Ordered: f.Ordered, Events: f.patterns(types), Auth: f.auth(),
+		TLS: webhook.EndpointTLS{RootCAs: f.Roots, Certificate: f.Certificate, Key: webhook.Secret{Value: f.PrivateKey}},
+	}
+	if len(e.Events) == 0 {
+		wrong("/events", u.T("form.events.none"))
+	}
+	if f.Secret != "" {
+		e.Secrets = []webhook.Secret{{Value: f.Secret}}
+	}
+	var err error
+	if f.Rate != "" {
+		if e.RateLimit, err = strconv.ParseFloat(strings.Replace(f.Rate, ",", ".", 1), 64); err != nil {
+			wrong("/rateLimit", u.T("form.number"))
+		}
+	}
+	if f.Concurrency != "" {
+		if e.Concurrency, err = strconv.Atoi(f.Concurrency); err != nil {
+			wrong("/concurrency", u.T("form.number"))
+		}
+	}
+	n := 0
+	for line := range strings.SplitSeq(f.Headers, "\n") {
+		n++
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if name = strings.TrimSpace(name); !ok || name == "" {
+			wrong("/headers", u.T("form.header.line", n))
+			continue
+		}
+		if _, twice := e.Headers[name]; twice {
+			wrong("/headers", u.T("form.header.twice", name))
+		}
+		if e.Headers == nil {
+			e.Headers = make(map[string]string)
+		}
+		e.Headers[name] = strings.TrimSpace(value)
+	}
+	if f.Rev != "" {
+		if e.Rev, err = strconv.ParseInt(f.Rev, 10, 64); err != nil || e.Rev < 1 {
+			return e, &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+		}
+	}
+	return e, errors.Join(mistakes...)
+}
+
+// patterns returns what the endpoint subscribes to.
+func (f *form) patterns(types []webhook.EventType) []string {
+	if f.All {
+		return []string{"*"}
+	}
+	var all []string
+	whole := make(map[string]bool) // groups that a pattern stands for
+	for _, group := range f.Groups {
+		if p := patternOfGroup(types, group); p != "" {
+			all = append(all, p)
+			whole[group] = true
+			continue
+		}
+		for _, t := range types {
+			if t.Group == group {
+				all = append(all, t.Name)
+			}
+		}
+	}
+	for _, name := range f.Events {
+		at := slices.IndexFunc(types, func(t webhook.EventType) bool { return t.Name == name })
+		if at < 0 || !whole[types[at].Group] {
+			all = append(all, name)
+		}
+	}
+	all = append(all, strings.FieldsFunc(f.Patterns, func(r rune) bool { return r == '\n' || r == ',' || r == ' ' })...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (f *form) auth() webhook.Auth {
+	switch f.Auth {
+	case "basic":
+		return webhook.BasicAuth(f.User, f.Password)
+	case "bearer":
+		return webhook.BearerToken(f.Token)
+	case "apikey":
+		return webhook.APIKey(f.Header, f.Key)
+	case "oauth2":
+		a := webhook.OAuth2(f.TokenURL, f.Client, f.ClientSecret, strings.Fields(f.Scope)...)
+		a.Params = f.Params
+		return a
+	}
+	return webhook.Auth{Scheme: f.Auth}
+}
+
+// create registers an endpoint and shows its secret. That cannot be in a URL, so
+// the answer to the form is the page itself; sent once more, by a reload, it
+// leads to what it has made.
+func (p *portal) create(w http.ResponseWriter, r *request) error {
+	f, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	u := p.newUI(r, "secret.created.title")
+	e, wrong := f.endpoint(u, r.view.EventTypes())
+	if wrong == nil {
+		e.Rev = 0
+		var created webhook.Endpoint
+		var again bool
+		if created, again, wrong = p.register(r, e, f.Once); wrong == nil {
+			if again {
+				r.redirect(w, done(endpointPath(created.ID), "repeated"))
+				return nil
+			}
+			return p.showCreated(w, r, u, &created)
+		}
+	}
+	if !isMistake(wrong) {
+		return wrong
+	}
+	return p.showForm(w, r, http.StatusUnprocessableEntity, nil, f, wrong)
+}
+
+// isMistake reports whether an error is told next to a field.
+func isMistake(err error) bool {
+	if _, own := errors.AsType[*formError](err); own {
+		return true
+	}
+	for _, kind := range []error{webhook.ErrInvalid, webhook.ErrUnknownEventType, webhook.ErrBlockedAddress, webhook.ErrNotSupported, webhook.ErrConflict} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// save changes an endpoint.
+func (p *portal) save(w http.ResponseWriter, r *request) error {
+	f, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	id := r.value("id")
+	old, err := r.view.Endpoint(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	u := p.newUI(r, "form.edit.title")
+	e, wrong := f.endpoint(u, r.view.EventTypes())
+	if wrong == nil {
+		e.ID, e.Tenant, e.Secrets = id, "", nil
+		if !r.access.Operator {
+			e.AllTenants = old.AllTenants
+		}
+		if _, wrong = r.view.Update(r.Context(), e); wrong == nil {
+			r.redirect(w, done(endpointPath(id), "saved"))
+			return nil
+		}
+	}
+	if !isMistake(wrong) {
+		return wrong
+	}
+	status := http.StatusUnprocessableEntity
+	if errors.Is(wrong, webhook.ErrConflict) {
+		status = http.StatusConflict
+		f.Rev = strconv.FormatInt(old.Rev, 10) // saved again, it replaces what is there
+	}
+	return p.showForm(w, r, status, &old, f, wrong)
+}
+
+// register adds an endpoint, and reports whether the form was sent before.
+func (p *portal) register(r *request, e webhook.Endpoint, once string) (created webhook.Endpoint, again bool, err error) {
+	created, err = r.view.Register(r.Context(), e)
+	return created, false, err
+}
