@@ -168,6 +168,9 @@ func (u *ui) try(a *webhook.Attempt) try {
 	}
 	body := pretty(a.ResponseBody, !a.Truncated)
 	t.Body = &body
+	if t.Error == fmt.Sprintf("status %d", a.StatusCode) {
+		t.Error = "" // the status itself is shown
+	}
 	t.Status, t.Class = u.response(a.StatusCode, 1, a.Error)
 	return t
 }

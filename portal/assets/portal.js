@@ -41,7 +41,7 @@
   // A group's checkbox stands for all in it.
   const group = (box) => {
     const all = box.querySelector("[data-all]");
-    const each = [...box.querySelectorAll("[data-one]")];
+    const each = [...box.querySelectorAll("[data-each]")];
     if (!all || !each.length) return;
     const on = each.filter((e) => e.checked).length;
     all.checked = on === each.length;
@@ -49,14 +49,14 @@
   };
   const groups = (root) => root.querySelectorAll(".group").forEach((box) => {
     const all = box.querySelector("[data-all]");
-    if (all && all.checked) box.querySelectorAll("[data-one]").forEach((e) => { e.checked = true; });
+    if (all && all.checked) box.querySelectorAll("[data-each]").forEach((e) => { e.checked = true; });
     group(box);
   });
   document.addEventListener("change", (event) => {
     const box = event.target.closest(".group");
     if (!box) return;
     if (event.target.matches("[data-all]")) {
-      box.querySelectorAll("[data-one]").forEach((e) => { e.checked = event.target.checked; });
+      box.querySelectorAll("[data-each]").forEach((e) => { e.checked = event.target.checked; });
     }
     group(box);
   });
