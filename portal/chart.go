@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -23,6 +22,8 @@ type chart struct {
 	Bars          []bar
 	Ticks         []tick
 	Median, P95   string // paths
+	Dots          []dot  // medians that stand alone: a line needs two
+	Marks         []mark
 	CountLabel    string
 	LatencyLabel  string // "" where nothing was delivered
 }
@@ -33,9 +34,14 @@ func (c chart) LatencyX() int { return c.Right + 8 }
 func (c chart) TickY() int    { return c.Bottom + 17 }
 
 type gridLine struct {
-	Y              int
-	Count, Latency string
+	Y     int
+	Count string
 }
+
+type dot struct{ X, Y string }
+
+// mark is a label of the latency's axis.
+type mark struct{ Y, Text string }
 
 type bar struct {
 	X, Width, Top, Height string // of the place to point at
@@ -62,24 +68,20 @@ func (u *ui) newChart(id, class string, width, height int, buckets []webhook.Sta
 		return c
 	}
 	c.Desc = u.T("chart.desc", u.Number(len(buckets)), u.Took(buckets[0].To.Sub(buckets[0].From)))
-	most, longest := 0, time.Duration(0)
+	most := 0
+	scale := newScale(buckets)
 	for n := range buckets {
 		most = max(most, total(&buckets[n]))
-		longest = max(longest, buckets[n].P95, buckets[n].Median)
 	}
-	topCount := niceCount(most)
-	topLatency := niceLatency(longest)
-	if longest == 0 {
+	if len(scale) == 0 {
 		c.Right = width - 8
-	} else {
-		c.LatencyLabel = u.T("chart.axis.latency")
 	}
-	c.grid(u, topCount, topLatency, longest > 0)
-	c.bars(u, buckets, topCount)
+	c.grid(u, niceCount(most))
+	c.bars(u, buckets, niceCount(most))
 	c.ticks(u, buckets)
-	if longest > 0 {
-		c.Median = c.path(buckets, topLatency, func(s *webhook.Statistics) time.Duration { return s.Median })
-		c.P95 = c.path(buckets, topLatency, func(s *webhook.Statistics) time.Duration { return s.P95 })
+	if len(scale) > 0 {
+		c.LatencyLabel = u.T("chart.axis.latency")
+		c.latencies(u, buckets, scale)
 	}
 	return c
 }
@@ -87,20 +89,13 @@ func (u *ui) newChart(id, class string, width, height int, buckets []webhook.Sta
 // total is what a bar is made of; what was cancelled with its endpoint is not.
 func total(s *webhook.Statistics) int { return s.Delivered + s.Exhausted + s.Pending }
 
-func (c *chart) grid(u *ui, topCount int, topLatency time.Duration, latency bool) {
-	steps := 4
-	if topCount < steps {
-		steps = max(topCount, 1)
-	}
+func (c *chart) grid(u *ui, top int) {
+	steps := min(4, top)
 	for n := 0; n <= steps; n++ {
-		line := gridLine{
+		c.Grid = append(c.Grid, gridLine{
 			Y:     c.Bottom - (c.Bottom-chartTop)*n/steps,
-			Count: compact(u, float64(topCount)*float64(n)/float64(steps)),
-		}
-		if latency && n > 0 {
-			line.Latency = u.Took(topLatency * time.Duration(n) / time.Duration(steps))
-		}
-		c.Grid = append(c.Grid, line)
+			Count: compact(u, float64(top)*float64(n)/float64(steps)),
+		})
 	}
 }
 
@@ -163,27 +158,74 @@ func (c *chart) ticks(u *ui, buckets []webhook.Statistics) {
 	}
 }
 
-// path draws a line through the buckets that have a value, broken where one has
-// none.
-func (c *chart) path(buckets []webhook.Statistics, top time.Duration, of func(*webhook.Statistics) time.Duration) string {
-	var b strings.Builder
-	slot := float64(c.Right-c.Left) / float64(len(buckets))
-	pen := "M"
+// scale is the axis of latency: times a factor apart. It is logarithmic, because
+// a delivery takes milliseconds, or the hours of its retries.
+type scale []time.Duration
+
+var scaleSteps = scale{
+	time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second, 10 * time.Second, time.Minute,
+	10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour, 7 * 24 * time.Hour,
+}
+
+// newScale returns one that has all values on it; none if there are none.
+func newScale(buckets []webhook.Statistics) scale {
+	lo, hi := time.Duration(math.MaxInt64), time.Duration(0)
 	for n := range buckets {
-		v := of(&buckets[n])
-		if v == 0 {
-			pen = "M"
-			continue
+		for _, v := range []time.Duration{buckets[n].Median, buckets[n].P95} {
+			if v > 0 {
+				lo, hi = min(lo, v), max(hi, v)
+			}
 		}
-		x := float64(c.Left) + slot*(float64(n)+.5)
-		y := float64(c.Bottom) - float64(c.Bottom-chartTop)*float64(v)/float64(top)
-		fmt.Fprintf(&b, "%s%s %s", pen, number(x), number(y))
-		if pen == "M" {
-			b.WriteString("h.01") // a value that stands alone is a dot
-		}
-		pen = "L"
 	}
-	return b.String()
+	if hi == 0 {
+		return nil
+	}
+	first, last := 0, len(scaleSteps)-1
+	for first < last-1 && scaleSteps[first+1] <= lo {
+		first++
+	}
+	for last > first+1 && scaleSteps[last-1] >= hi {
+		last--
+	}
+	return scaleSteps[first : last+1]
+}
+
+// at returns where a value lies, from 0 to 1.
+func (s scale) at(v time.Duration) float64 {
+	lo, hi := math.Log(float64(s[0])), math.Log(float64(s[len(s)-1]))
+	return math.Min(1, math.Max(0, (math.Log(float64(max(v, 1)))-lo)/(hi-lo)))
+}
+
+func (c *chart) latencies(u *ui, buckets []webhook.Statistics, s scale) {
+	y := func(v time.Duration) string {
+		return number(float64(c.Bottom) - float64(c.Bottom-chartTop)*s.at(v))
+	}
+	for _, step := range s {
+		c.Marks = append(c.Marks, mark{y(step), u.Took(step)})
+	}
+	slot := float64(c.Right-c.Left) / float64(len(buckets))
+	path := func(of func(*webhook.Statistics) time.Duration, lone func(x, y string)) string {
+		var b strings.Builder
+		for n := range buckets {
+			v := of(&buckets[n])
+			if v == 0 {
+				continue
+			}
+			x := number(float64(c.Left) + slot*(float64(n)+.5))
+			before, after := n > 0 && of(&buckets[n-1]) > 0, n+1 < len(buckets) && of(&buckets[n+1]) > 0
+			switch {
+			case before:
+				b.WriteString("L" + x + " " + y(v))
+			case after:
+				b.WriteString("M" + x + " " + y(v))
+			default:
+				lone(x, y(v))
+			}
+		}
+		return b.String()
+	}
+	c.Median = path(func(s *webhook.Statistics) time.Duration { return s.Median }, func(x, y string) { c.Dots = append(c.Dots, dot{x, y}) })
+	c.P95 = path(func(s *webhook.Statistics) time.Duration { return s.P95 }, func(string, string) {})
 }
 
 // share is a small bar of what became of the deliveries of an endpoint.
@@ -222,7 +264,7 @@ func (u *ui) counts(s *webhook.Statistics) string {
 		count int
 	}{{"stat.delivered.n", s.Delivered}, {"stat.failed.n", s.Exhausted}, {"stat.pending.n", s.Pending}} {
 		if p.count > 0 {
-			parts = append(parts, u.N(p.key, p.count))
+			parts = append(parts, strings.ReplaceAll(u.N(p.key, p.count), " ", "\u00a0"))
 		}
 	}
 	text := strings.Join(parts, " · ")
@@ -264,23 +306,6 @@ func niceCount(n int) int {
 			}
 		}
 	}
-}
-
-func niceLatency(d time.Duration) time.Duration {
-	for _, unit := range []time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour} {
-		for _, nice := range []time.Duration{4, 8, 20, 40, 80, 200, 400} {
-			if (unit == time.Minute || unit == time.Second) && nice > 40 {
-				break
-			}
-			if nice*unit >= d {
-				return nice * unit
-			}
-		}
-		if unit == time.Millisecond && 800*unit >= d {
-			return 800 * unit
-		}
-	}
-	return (d/(4*time.Hour) + 1) * 4 * time.Hour
 }
 
 // compact writes a number as the side of a chart has room for.

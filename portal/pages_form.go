@@ -117,6 +117,9 @@ func (p *portal) editPage(w http.ResponseWriter, r *request) error {
 // showForm shows the form of a new endpoint or, with e, of that. wrong is why
 // it was not accepted.
 func (p *portal) showForm(w http.ResponseWriter, r *request, status int, e *webhook.Endpoint, f form, wrong error) error {
+	if f.Once == "" {
+		f.Once = rand.Text()
+	}
 	page := formPage{Form: f, Errors: map[string][]string{}}
 	if e == nil {
 		page.ui = p.newUI(r, "form.new.title")
