@@ -137,7 +137,7 @@ func (u *ui) bucketTitle(s *webhook.Statistics) string {
 // ticks writes times below the axis: as many as there is room for, at round ones.
 func (c *chart) ticks(u *ui, buckets []webhook.Statistics) {
 	from, to := buckets[0].From, buckets[len(buckets)-1].To
-	room := max(2, (c.Right-c.Left)/90)
+	room := max(2, (c.Right-c.Left)/64)
 	step, layout := 24*time.Hour, u.T("format.day")
 	if to.Sub(from) <= 48*time.Hour {
 		layout = u.T("format.hour")

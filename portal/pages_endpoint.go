@@ -177,7 +177,7 @@ func (page *endpointPage) draw(r *request, e *webhook.Endpoint) error {
 	page.Quiet, page.Estimated = total(&page.Figures) == 0, page.Figures.Estimated
 	text := u.T("chart." + period.name)
 	page.Wide = u.newChart("wide", "wide", 1040, 230, buckets, text)
-	page.Slim = u.newChart("slim", "slim", 380, 200, buckets, text)
+	page.Slim = u.newChart("slim", "slim", 330, 190, buckets, text)
 	for n := range buckets {
 		s := &buckets[n]
 		if total(s) == 0 {

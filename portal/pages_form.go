@@ -197,7 +197,7 @@ func (page *formPage) explain(r *request, wrong error) {
 	var all []fieldError
 	for _, err := range flatten(wrong) {
 		if own, ok := errors.AsType[*formError](err); ok {
-			all = append(all, fieldError{own.pointer, own.text})
+			all = append(all, fieldError{Pointer: own.pointer, Detail: own.text})
 		} else if errors.Is(err, webhook.ErrConflict) {
 			page.Stale = true
 		} else {
@@ -205,7 +205,7 @@ func (page *formPage) explain(r *request, wrong error) {
 		}
 	}
 	for _, e := range all {
-		pointer := fieldOf(e.Pointer)
+		pointer := formField(e.Pointer)
 		page.Errors[pointer] = append(page.Errors[pointer], e.Detail)
 		page.Mistakes = append(page.Mistakes, mistake{"f" + strings.ReplaceAll(pointer, "/", "-"), e.Detail})
 	}
@@ -219,8 +219,8 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// fieldOf returns the field of the form that a pointer is shown at.
-func fieldOf(pointer string) string {
+// formField returns the field of the form that a pointer is shown at.
+func formField(pointer string) string {
 	known := []string{
 		"/url", "/description", "/tenant", "/allTenants", "/profile", "/events", "/secrets",
 		"/auth/tokenUrl", "/auth", "/headers", "/rateLimit", "/concurrency", "/ordered",
@@ -476,7 +476,7 @@ func (p *portal) create(w http.ResponseWriter, r *request) error {
 		e.Rev = 0
 		var created webhook.Endpoint
 		var again bool
-		if created, again, wrong = p.register(r, e, f.Once); wrong == nil {
+		if created, again, wrong = p.registerOnce(r, e, f.Once); wrong == nil {
 			if again {
 				r.redirect(w, done(endpointPath(created.ID), "repeated"))
 				return nil
@@ -537,8 +537,8 @@ func (p *portal) save(w http.ResponseWriter, r *request) error {
 	return p.showForm(w, r, status, &old, f, wrong)
 }
 
-// register adds an endpoint, and reports whether the form was sent before.
-func (p *portal) register(r *request, e webhook.Endpoint, once string) (created webhook.Endpoint, again bool, err error) {
+// registerOnce adds an endpoint, and reports whether the form was sent before.
+func (p *portal) registerOnce(r *request, e webhook.Endpoint, once string) (created webhook.Endpoint, again bool, err error) {
 	created, err = r.view.Register(r.Context(), e)
 	return created, false, err
 }
