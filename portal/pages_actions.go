@@ -217,7 +217,7 @@ func (p *portal) replayPage(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
-		page.Start, page.End = f.From.UTC().Format(time.RFC3339), f.To.UTC().Format(time.RFC3339)
+		page.Start, page.End = f.From.UTC().Format(time.RFC3339Nano), f.To.UTC().Format(time.RFC3339Nano)
 		if err := page.count(r, f); err != nil {
 			return err
 		}
@@ -301,8 +301,8 @@ func (p *portal) replay(w http.ResponseWriter, r *request) error {
 	v := r.PostForm
 	page := p.newReplay(r, &e, v)
 	page.Start, page.End = v.Get("start"), v.Get("end")
-	from, err1 := time.Parse(time.RFC3339, page.Start)
-	to, err2 := time.Parse(time.RFC3339, page.End)
+	from, err1 := time.Parse(time.RFC3339Nano, page.Start)
+	to, err2 := time.Parse(time.RFC3339Nano, page.End)
 	if err := errors.Join(err1, err2); err != nil {
 		return &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
 	}
