@@ -52,15 +52,15 @@ func (p *portal) anyEndpoint(r *request) (webhook.Endpoint, error) {
 	return e, err
 }
 
-func (p *portal) enable(w http.ResponseWriter, r *request) error {
+func (p *portal) submitEnable(w http.ResponseWriter, r *request) error {
 	return p.act(w, r, "enabled", r.view.Enable(r.Context(), r.value("id")))
 }
 
-func (p *portal) disable(w http.ResponseWriter, r *request) error {
+func (p *portal) submitDisable(w http.ResponseWriter, r *request) error {
 	return p.act(w, r, "disabled", r.view.Disable(r.Context(), r.value("id"), r.PostFormValue("reason")))
 }
 
-func (p *portal) consent(w http.ResponseWriter, r *request) error {
+func (p *portal) submitConsent(w http.ResponseWriter, r *request) error {
 	return p.act(w, r, "verified", r.view.Verify(r.Context(), r.value("id")))
 }
 
@@ -73,7 +73,7 @@ func (p *portal) act(w http.ResponseWriter, r *request, what string, err error) 
 	return nil
 }
 
-func (p *portal) remove(w http.ResponseWriter, r *request) error {
+func (p *portal) submitDelete(w http.ResponseWriter, r *request) error {
 	if err := r.view.Unregister(r.Context(), r.value("id")); err != nil {
 		return err
 	}
@@ -108,9 +108,9 @@ func (p *portal) testPage(w http.ResponseWriter, r *request) error {
 	return p.showTest(w, r, http.StatusOK, r.URL.Query().Get("type"), r.URL.Query().Get("sent"), nil)
 }
 
-// test sends one and leads to its answer, which a reload shows again without
+// submitTest sends one and leads to its answer, which a reload shows again without
 // sending another.
-func (p *portal) test(w http.ResponseWriter, r *request) error {
+func (p *portal) submitTest(w http.ResponseWriter, r *request) error {
 	kind := r.PostFormValue("type")
 	attempt, err := r.view.SendTest(r.Context(), r.value("id"), kind)
 	switch {
@@ -136,10 +136,11 @@ func (p *portal) showTest(w http.ResponseWriter, r *request, status int, kind, s
 		page.Type = firstSubscribed(types, e.Events)
 	}
 	for _, t := range types {
-		at := slices.IndexFunc(page.Types, func(g testGroup) bool { return g.Name == t.Group })
+		name := visible(t.Group)
+		at := slices.IndexFunc(page.Types, func(g testGroup) bool { return g.Name == name })
 		if at < 0 {
 			at = len(page.Types)
-			page.Types = append(page.Types, testGroup{Name: t.Group})
+			page.Types = append(page.Types, testGroup{Name: name})
 		}
 		page.Types[at].Types = append(page.Types[at].Types, choice{t.Name, t.Name, t.Name == page.Type})
 	}
@@ -287,10 +288,10 @@ func (page *replayPage) count(r *request, f webhook.ReplayFilter) error {
 	}
 }
 
-// replay does one step and shows how far it is. The next one follows by itself
+// submitReplay does one step and shows how far it is. The next one follows by itself
 // or, without JavaScript, by a button. A step that is sent twice does nothing
 // the second time.
-func (p *portal) replay(w http.ResponseWriter, r *request) error {
+func (p *portal) submitReplay(w http.ResponseWriter, r *request) error {
 	e, err := r.view.Endpoint(r.Context(), r.value("id"))
 	if err != nil {
 		return err

@@ -187,8 +187,8 @@ func headerLines(h http.Header) []headerLine {
 	return lines
 }
 
-// resend delivers once more, and shows the new delivery.
-func (p *portal) resend(w http.ResponseWriter, r *request) error {
+// submitResend delivers once more, and shows the new delivery.
+func (p *portal) submitResend(w http.ResponseWriter, r *request) error {
 	d, err := r.view.Resend(r.Context(), r.value("id"))
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ type formPage struct {
 	Form     form
 	Errors   map[string][]string // by the JSON pointer of the field
 	Mistakes []mistake           // all of them, for the summary
-	Stale    bool
+	Stale    string              // why it is to be sent again
 	Groups   []eventGroup
 	Profiles []choice
 	OAuth2   bool
@@ -162,7 +162,7 @@ func (page *formPage) fill(r *request, e *webhook.Endpoint) {
 	}
 	if names := r.view.Profiles(); len(names) > 1 {
 		for _, name := range names {
-			text := name
+			text := visible(name)
 			if name == "" {
 				text = u.T("form.profile.default")
 			}
@@ -198,8 +198,10 @@ func (page *formPage) explain(r *request, wrong error) {
 	for _, err := range flatten(wrong) {
 		if own, ok := errors.AsType[*formError](err); ok {
 			all = append(all, fieldError{Pointer: own.pointer, Detail: own.text})
+		} else if used, ok := errors.AsType[*problem](err); ok && used.Status == http.StatusConflict {
+			page.Stale = page.T("form.used")
 		} else if errors.Is(err, webhook.ErrConflict) {
-			page.Stale = true
+			page.Stale = page.T("form.stale")
 		} else {
 			all = append(all, fieldErrors(err, r.access.Operator)...)
 		}
@@ -244,7 +246,7 @@ func (u *ui) eventGroups(types []webhook.EventType, f *form) []eventGroup {
 		if !ok {
 			n = len(groups)
 			at[t.Group] = n
-			label := t.Group
+			label := visible(t.Group)
 			if label == "" {
 				label = u.T("form.events.other")
 			}
@@ -252,7 +254,7 @@ func (u *ui) eventGroups(types []webhook.EventType, f *form) []eventGroup {
 				Name: t.Group, Value: t.Group, Label: label, Checked: slices.Contains(f.Groups, t.Group),
 			})
 		}
-		groups[n].Types = append(groups[n].Types, eventChoice{t.Name, t.Description, slices.Contains(f.Events, t.Name)})
+		groups[n].Types = append(groups[n].Types, eventChoice{t.Name, visible(t.Description), slices.Contains(f.Events, t.Name)})
 	}
 	for n := range groups {
 		g := &groups[n]
@@ -462,10 +464,10 @@ func (f *form) auth() webhook.Auth {
 	return webhook.Auth{Scheme: f.Auth}
 }
 
-// create registers an endpoint and shows its secret. That cannot be in a URL, so
+// submitNew registers an endpoint and shows its secret. That cannot be in a URL, so
 // the answer to the form is the page itself; sent once more, by a reload, it
 // leads to what it has made.
-func (p *portal) create(w http.ResponseWriter, r *request) error {
+func (p *portal) submitNew(w http.ResponseWriter, r *request) error {
 	f, err := readForm(r)
 	if err != nil {
 		return err
@@ -483,6 +485,10 @@ func (p *portal) create(w http.ResponseWriter, r *request) error {
 			}
 			return p.showCreated(w, r, u, &created)
 		}
+	}
+	if used, ok := errors.AsType[*problem](wrong); ok && used.Status == http.StatusConflict {
+		f.Once = rand.Text() // the browser went back to the form: sent again, it makes another
+		return p.showForm(w, r, used.Status, nil, f, wrong)
 	}
 	if !isMistake(wrong) {
 		return wrong
@@ -503,8 +509,8 @@ func isMistake(err error) bool {
 	return false
 }
 
-// save changes an endpoint.
-func (p *portal) save(w http.ResponseWriter, r *request) error {
+// submitEdit changes an endpoint.
+func (p *portal) submitEdit(w http.ResponseWriter, r *request) error {
 	f, err := readForm(r)
 	if err != nil {
 		return err
@@ -538,7 +544,9 @@ func (p *portal) save(w http.ResponseWriter, r *request) error {
 }
 
 // registerOnce adds an endpoint, and reports whether the form was sent before.
-func (p *portal) registerOnce(r *request, e webhook.Endpoint, once string) (created webhook.Endpoint, again bool, err error) {
-	created, err = r.view.Register(r.Context(), e)
-	return created, false, err
+func (p *portal) registerOnce(r *request, e webhook.Endpoint, once string) (registered webhook.Endpoint, again bool, err error) {
+	input := inputOf(&e)
+	input.Secrets, input.Auth.Secret, input.TLS.Key = secretsOf(e.Secrets), e.Auth.Secret.Value, e.TLS.Key.Value
+	registered, created, err := p.register(r, input, once)
+	return registered, !created, err
 }

@@ -99,9 +99,9 @@ func (p *portal) verify(r *request, e *webhook.Endpoint) *verifyPage {
 	return page
 }
 
-// secret reveals the secret of an endpoint or replaces it, and shows it in the
+// submitSecret reveals the secret of an endpoint or replaces it, and shows it in the
 // answer to the form: it must not be in a URL.
-func (p *portal) secret(w http.ResponseWriter, r *request) error {
+func (p *portal) submitSecret(w http.ResponseWriter, r *request) error {
 	e, err := r.view.Endpoint(r.Context(), r.value("id"))
 	if err != nil {
 		return err
@@ -124,7 +124,7 @@ func (p *portal) secret(w http.ResponseWriter, r *request) error {
 			r.redirect(w, endpointPath(e.ID)+"/verify?done=unchanged")
 			return nil
 		}
-		return p.rotate(w, r, page, e.ID)
+		return p.rotateByForm(w, r, page, e.ID)
 	default:
 		return &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
 	}
@@ -133,7 +133,7 @@ func (p *portal) secret(w http.ResponseWriter, r *request) error {
 
 var errNotYours = &problem{Type: "urn:outhook:problem:forbidden", Status: http.StatusForbidden, Title: http.StatusText(http.StatusForbidden)}
 
-func (p *portal) rotate(w http.ResponseWriter, r *request, page *verifyPage, id string) error {
+func (p *portal) rotateByForm(w http.ResponseWriter, r *request, page *verifyPage, id string) error {
 	var overlap time.Duration
 	for _, o := range overlaps {
 		if o.name == r.PostFormValue("overlap") && !page.Single {

@@ -276,10 +276,13 @@ func TestACreatedSecretIsShownOnceAndAReloadMakesNoSecondEndpoint(t *testing.T) 
 	form := url.Values{"once": {m.get("endpoints/new").hidden(t, "once")}, "url": {"https://receiver.example/"}, "all": {"1"}}
 	m.post("endpoints/new", form).want(t, 201, "whsec_")
 	m.post("endpoints/new", form).want(t, 200, "already created").without(t, "whsec_")
+	other := url.Values{"once": form["once"], "url": {"https://other.example/"}, "all": {"1"}}
+	other.Set("once", m.post("endpoints/new", other).want(t, 409, "Send it again to create another one", "https://other.example/").hidden(t, "once"))
 	page, err := m.d.Endpoints(t.Context(), webhook.EndpointFilter{})
 	if err != nil || page.Total != 1 {
 		t.Errorf("there are %d endpoints (%v), want 1", page.Total, err)
 	}
+	m.post("endpoints/new", other).want(t, 201, "whsec_")
 }
 
 func TestSecretsAreRotatedAndRevealedInTheAnswerToAFormOnly(t *testing.T) {
@@ -441,7 +444,8 @@ func TestHostileDataIsInert(t *testing.T) {
 	if err := m.d.Disable(t.Context(), e.ID, hostile); err != nil {
 		t.Fatal(err)
 	}
-	query := "?q=" + url.QueryEscape(hostile) + "&type=" + url.QueryEscape(hostile) + "&range=custom&from=" + url.QueryEscape(hostile) + "&state=" + url.QueryEscape(hostile) + "&done=" + url.QueryEscape(hostile)
+	typed := strings.TrimSuffix(hostile, "\u202e")
+	query := "?q=" + url.QueryEscape(typed) + "&type=" + url.QueryEscape(typed) + "&range=custom&from=" + url.QueryEscape(typed) + "&state=" + url.QueryEscape(typed) + "&done=" + url.QueryEscape(typed)
 	at := "endpoints/" + e.ID
 	pages := []*answer{sent, m.get(query), m.get(at + query), m.get(at + "/edit" + query), m.get(at + "/verify" + query), m.get(at + "/test" + query), m.get(at + "/replay" + query), m.get(at + "/delete"), m.get(at + "/disable"), m.get("endpoints/new"), m.get("endpoints/" + url.PathEscape(hostile))}
 	for _, d := range regexp.MustCompile(`deliveries/[0-9a-f-]{36}`).FindAllString(m.get(at).body, -1) {
@@ -518,7 +522,7 @@ func TestEveryLinkIsRelativeAndLeadsSomewhere(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 40 {
+	if len(seen) < 30 {
 		t.Errorf("only %d links were found", len(seen))
 	}
 }

@@ -21,7 +21,7 @@ func Texts() map[string]string {
 	return texts
 }
 
-// text is how templates ask for a text; a missing key shows itself.
+// T is how templates ask for a text; a missing key shows itself.
 func (u *ui) T(key string, args ...any) string {
 	text, ok := u.texts[key]
 	if !ok {
@@ -29,7 +29,7 @@ func (u *ui) T(key string, args ...any) string {
 			return key
 		}
 	}
-	if len(args) == 0 {
+	if len(args) == 0 || !strings.Contains(text, "%") { // "One thing" needs no number
 		return text
 	}
 	return fmt.Sprintf(text, args...)
@@ -385,6 +385,7 @@ var english = map[string]string{
 	"form.create":             "Create webhook",
 	"form.save":               "Save changes",
 	"form.stale":              "Somebody else has changed this webhook meanwhile. Look at the present settings, then save again to replace them.",
+	"form.used":               "This form has created a webhook already. Send it again to create another one.",
 	"form.danger":             "Remove this webhook",
 	"form.danger.text":        "Deleting stops all calls at once and cannot be undone.",
 	"form.number":             "This is not a number.",
