@@ -131,7 +131,7 @@ var (
 	says       = regexp.MustCompile(`(?:invalid|unknown event type).*$`)
 	saysFields = []struct{ text, pointer string }{
 		{"invalid pattern ", "/events"}, {"unknown event type: pattern ", "/events"}, {"unknown event type ", "/eventType"}, {"invalid event type ", "/eventType"},
-		{"invalid secret", "/value"}, {"cursor ", "/cursor"}, {"invalid: cursor ", "/cursor"},
+		{"invalid tenant ", "/tenant"}, {"invalid secret", "/value"}, {"cursor ", "/cursor"}, {"invalid: cursor ", "/cursor"},
 	}
 )
 

@@ -20,8 +20,8 @@ func themeOf(accent string) (string, error) {
 	}
 	white, black := colour{1, 1, 1}, colour{0, 0, 0}
 	paper, night := colour{.945, .953, .965}, colour{.118, .137, .169} // the darkest and the lightest ground of each theme
-	light := c.until(black, func(c colour) bool { return contrast(c, paper) >= 4.5 && contrast(c, white) >= 4.5 })
-	dark := c.until(white, func(c colour) bool { return contrast(c, night) >= 4.5 })
+	light := c.until(black, func(c colour) bool { return contrast(c, paper) >= 4.55 && contrast(c, white) >= 4.55 })
+	dark := c.until(white, func(c colour) bool { return contrast(c, night) >= 4.55 })
 	onDark := "#0f1216"
 	return fmt.Sprintf(`:root { --accent: %s; --accent-hover: %s; --on-accent: #ffffff; --accent-soft: %s; }
 @media (prefers-color-scheme: dark) { :root { --accent: %s; --accent-hover: %s; --on-accent: %s; --accent-soft: %s; } }
