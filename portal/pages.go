@@ -274,19 +274,29 @@ func (p *portal) errorPage(w http.ResponseWriter, r *request, q *problem) {
 func title(e *webhook.Endpoint) string {
 	if e.Description != "" {
 		line, _, _ := strings.Cut(e.Description, "\n")
-		return visible(line)
+		return shorten(visible(line))
 	}
 	return hostOf(e)
 }
 
 func hostOf(e *webhook.Endpoint) string {
 	if u, err := url.Parse(e.URL); err == nil && u.Host != "" {
-		return visible(u.Host + strings.TrimSuffix(u.EscapedPath(), "/"))
+		return shorten(visible(u.Host + strings.TrimSuffix(u.EscapedPath(), "/")))
 	}
 	if e.URL == "" {
 		return e.ID
 	}
-	return visible(e.URL)
+	return shorten(visible(e.URL))
+}
+
+// shorten keeps what is called something in a heading from filling the page.
+func shorten(s string) string {
+	const most = 72
+	runes := []rune(s)
+	if len(runes) <= most {
+		return s
+	}
+	return strings.TrimSpace(string(runes[:most])) + "…"
 }
 
 // bodyView and attemptView carry the texts along with what a template shows.

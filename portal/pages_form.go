@@ -209,7 +209,14 @@ func (page *formPage) explain(r *request, wrong error) {
 	for _, e := range all {
 		pointer := formField(e.Pointer)
 		page.Errors[pointer] = append(page.Errors[pointer], e.Detail)
-		page.Mistakes = append(page.Mistakes, mistake{"f" + strings.ReplaceAll(pointer, "/", "-"), e.Detail})
+	}
+	for _, field := range slices.Concat(formFields, []formFieldText{{}}) {
+		for _, text := range page.Errors[field.pointer] {
+			if field.text != "" {
+				text = page.T(field.text) + ": " + text
+			}
+			page.Mistakes = append(page.Mistakes, mistake{"f" + strings.ReplaceAll(field.pointer, "/", "-"), text})
+		}
 	}
 }
 
@@ -221,19 +228,27 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// formField returns the field of the form that a pointer is shown at.
+type formFieldText struct{ pointer, text string }
+
+// formFields are the fields that mistakes are told at, in the order of the form,
+// and what they are called.
+var formFields = []formFieldText{
+	{"/url", "form.url"}, {"/description", "form.description"}, {"/tenant", "form.tenant"}, {"/allTenants", "form.tenants.all"},
+	{"/profile", "form.profile"}, {"/events", "form.events"}, {"/secrets", "form.secret"}, {"/auth", "form.auth"}, {"/auth/tokenUrl", "form.auth.url"},
+	{"/headers", "form.headers"}, {"/rateLimit", "form.rate"}, {"/concurrency", "form.concurrency"}, {"/ordered", "form.ordered"},
+	{"/tls", "form.tls"}, {"/tls/rootCAs", "form.tls.roots"}, {"/tls/certificate", "form.tls.certificate"}, {"/tls/key", "form.tls.key"},
+}
+
+// formField returns the field of the form that a pointer is shown at: "" for
+// none.
 func formField(pointer string) string {
-	known := []string{
-		"/url", "/description", "/tenant", "/allTenants", "/profile", "/events", "/secrets",
-		"/auth/tokenUrl", "/auth", "/headers", "/rateLimit", "/concurrency", "/ordered",
-		"/tls/rootCAs", "/tls/certificate", "/tls/key", "/tls",
-	}
-	for _, field := range known {
-		if pointer == field || strings.HasPrefix(pointer, field+"/") {
-			return field
+	longest := ""
+	for _, field := range formFields {
+		if (pointer == field.pointer || strings.HasPrefix(pointer, field.pointer+"/")) && len(field.pointer) > len(longest) {
+			longest = field.pointer
 		}
 	}
-	return ""
+	return longest
 }
 
 // eventGroups returns the catalogue as checkboxes. A group is checked if it was,

@@ -147,7 +147,7 @@ func TestTimesAndNumbers(t *testing.T) {
 type unknown struct{}
 
 func (unknown) Sign(http.Header, webhook.Message, []webhook.Secret) error { return nil }
-func (unknown) SignatureHeaders() []string                               { return []string{"X-Own"} }
+func (unknown) SignatureHeaders() []string                                { return []string{"X-Own"} }
 
 func TestSnippets(t *testing.T) {
 	own := func(webhook.Message) []byte { return nil }
