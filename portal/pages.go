@@ -189,10 +189,7 @@ func withoutDone(u *url.URL) string {
 	q := u.Query()
 	q.Del("done")
 	segments := strings.Split(u.EscapedPath(), "/")
-	at := segments[len(segments)-1]
-	if at == "" {
-		at = "./"
-	}
+	at := "./" + segments[len(segments)-1]
 	if len(q) == 0 {
 		return at
 	}
@@ -247,6 +244,7 @@ func (p *portal) errorPage(w http.ResponseWriter, r *request, q *problem) {
 		Status int
 		Text   string
 		Detail []string
+		Back   string // the endpoint that it was about
 	}
 	u := p.newUI(r, fmt.Sprintf("problem.%d", q.Status))
 	u.Flash, u.Place = nil, ""
@@ -257,6 +255,9 @@ func (p *portal) errorPage(w http.ResponseWriter, r *request, q *problem) {
 		u.Title = u.T("problem.500")
 	}
 	data := page{ui: u, Status: q.Status, Text: q.Detail}
+	if id := r.value("id"); q.Status == http.StatusConflict && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, "/"), "endpoints/") {
+		data.Back = r.root + endpointPath(id)
+	}
 	if key := fmt.Sprintf("problem.%d.text", q.Status); data.Text == "" && u.T(key) != key {
 		data.Text = u.T(key)
 	}

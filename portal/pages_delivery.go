@@ -83,7 +83,7 @@ func (p *portal) deliveryPage(w http.ResponseWriter, r *request) error {
 // it.
 func (p *portal) delivery(r *request, d *webhook.Delivery, attempts []webhook.Attempt) (*deliveryPage, error) {
 	page := &deliveryPage{
-		ui: p.newUI(r, "delivery.title"), ID: d.ID, EventID: d.EventID, EventType: d.EventType, Self: url.PathEscape(d.ID),
+		ui: p.newUI(r, "delivery.title"), ID: d.ID, EventID: d.EventID, EventType: d.EventType, Self: "./" + url.PathEscape(d.ID),
 		Origin: string(d.Origin), CreatedAt: d.CreatedAt, Attempts: d.Attempts,
 	}
 	u := page.ui

@@ -20,6 +20,7 @@ type endpointHead struct {
 	Tenant            string
 	Health            health
 	Disabled          bool
+	Unreadable        bool
 	Tabs              []segment
 	Notes             []headNote
 	CreatedBy         string
@@ -40,7 +41,7 @@ type headNote struct {
 func (p *portal) head(r *request, u *ui, e *webhook.Endpoint, tab string) *endpointHead {
 	at := r.root + endpointPath(e.ID)
 	h := &endpointHead{
-		ID: e.ID, Href: at, URL: visible(e.URL), Title: title(e), Titled: e.Description != "", Health: p.healthOf(r, u, e), Disabled: e.Disabled,
+		ID: e.ID, Href: at, URL: visible(e.URL), Title: title(e), Titled: e.Description != "", Health: p.healthOf(r, u, e), Disabled: e.Disabled, Unreadable: e.Unreadable,
 		CreatedBy: visible(e.CreatedBy), CreatedAt: e.CreatedAt, Subscribed: e.Events, Profile: e.Profile,
 	}
 	if r.access.Operator {
@@ -121,7 +122,7 @@ var periods = []struct {
 }{{"24h", 24 * time.Hour, 48}, {"7d", 7 * 24 * time.Hour, 42}, {"30d", 30 * 24 * time.Hour, 30}}
 
 func (p *portal) endpointPage(w http.ResponseWriter, r *request) error {
-	e, err := r.view.Endpoint(r.Context(), r.value("id"))
+	e, err := p.anyEndpoint(r)
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (page *endpointPage) draw(r *request, e *webhook.Endpoint) error {
 			chosen = n
 		}
 	}
-	at := url.PathEscape(e.ID)
+	at := "./" + url.PathEscape(e.ID) // "a:b" alone would be a scheme
 	for n, period := range periods {
 		page.Ranges = append(page.Ranges, segment{at + "?chart=" + period.name, u.T("chart." + period.name), n == chosen})
 	}
@@ -208,7 +209,8 @@ type calls struct {
 	Filtered      bool
 	Rows          []callRow
 	Older, Newest string
-	Wrong         string
+	Chart         string
+	Say           string // what a screen reader is told when it changes
 }
 
 type callRow struct {
@@ -249,7 +251,7 @@ const minute = "2006-01-02T15:04"
 
 func (p *portal) calls(r *request, u *ui, e *webhook.Endpoint) (*calls, error) {
 	q := r.URL.Query()
-	c := &calls{Self: url.PathEscape(e.ID), Live: q.Get("live") != "off", Type: q.Get("type")}
+	c := &calls{Self: "./" + url.PathEscape(e.ID), Chart: q.Get("chart"), Live: q.Get("live") != "off", Type: q.Get("type")}
 	f := webhook.DeliveryFilter{EndpointID: e.ID, EventType: c.Type, Cursor: q.Get("cursor"), Limit: pageSize}
 	keep := url.Values{}
 	set := func(name, value string) {
@@ -275,7 +277,7 @@ func (p *portal) calls(r *request, u *ui, e *webhook.Endpoint) (*calls, error) {
 	if c.Rows, err = p.callRows(r, u, e, page.Items); err != nil {
 		return nil, err
 	}
-	c.Version = version(page.Items, e)
+	c.Version, c.Say = version(page.Items, e), u.N("calls.shown", len(c.Rows))
 	c.links(keep, f.Cursor, page.Next)
 	return c, nil
 }

@@ -1,7 +1,9 @@
 package portal
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -388,7 +390,32 @@ func TestStatesAreExplained(t *testing.T) {
 	waits := m.register(webhook.Endpoint{URL: "https://waits.example/", Profile: "asks"})
 	m.get("").want(t, 200, "Not verified")
 	m.get("endpoints/"+waits.ID).want(t, 200, "not verified yet", "Verify now", "/consent").without(t, "Send test")
-	m.post("endpoints/"+waits.ID+"/enable", nil).want(t, 409)
+	m.post("endpoints/"+waits.ID+"/enable", nil).want(t, 409, "Back to the webhook", `href="../../endpoints/`+waits.ID)
+}
+
+// TestAnUnreadableEndpointCanBeLookedAtAndDeleted: its configuration is sealed
+// with a key that this process does not have.
+func TestAnUnreadableEndpointCanBeLookedAtAndDeleted(t *testing.T) {
+	keys := func(id string, fill byte) webhook.Keys {
+		k, err := webhook.NewKeys(webhook.Key{ID: id, Secret: webhook.Secret{Value: base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{fill}, 32))}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	m := mount(t, acme, func(c *webhook.Config, _ *Options) { c.Keys = keys("one", 1) })
+	e := m.register(webhook.Endpoint{URL: "https://receiver.example/"})
+	d, err := webhook.NewDispatcher(m.store, webhook.Config{Keys: keys("two", 2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.d = d
+	m = again(t, m, Options{Access: func(*http.Request) (Access, error) { return acme, nil }})
+	at := "endpoints/" + e.ID
+	m.get("").want(t, 200, "Unreadable").without(t, "receiver.example")
+	m.get(at).want(t, 200, "cannot be read", at[len("endpoints/"):]+"/delete").without(t, "Send test", "Settings")
+	m.post(at+"/disable", nil).want(t, 200, "The webhook is disabled.")
+	m.post(at+"/delete", nil).want(t, 200, "The webhook was deleted.")
 }
 
 func TestTheListIsSearchedAndPaged(t *testing.T) {
@@ -484,7 +511,7 @@ func TestReadOnlySeesNoFormsAndNoSecrets(t *testing.T) {
 func TestEveryLinkIsRelativeAndLeadsSomewhere(t *testing.T) {
 	m := mount(t, Access{Operator: true, Actor: "ada"}, func(_ *webhook.Config, o *Options) { o.Accent = "#c2410c" })
 	m.register(webhook.Endpoint{URL: "https://receiver.example/"})
-	if _, err := m.d.Register(t.Context(), webhook.Endpoint{ID: "a/b?c#d%e", URL: "https://odd.example/", Tenant: "acme"}); err != nil {
+	if _, err := m.d.Register(t.Context(), webhook.Endpoint{ID: "a:b/c?d#e%f", URL: "https://odd.example/", Tenant: "acme"}); err != nil {
 		t.Fatal(err)
 	}
 	m.finish("document.signed", failed())

@@ -223,16 +223,19 @@ func TestAccentIsLegibleInBothThemes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := regexp.MustCompile(`--accent: (#\w{6}); --accent-hover: (#\w{6}); --on-accent: (#\w{6})`).FindAllStringSubmatch(css, -1)
-		if len(found) != 2 {
+		found := regexp.MustCompile(`--(accent|fill|fill-hover|on-fill): (#\w{6});`).FindAllStringSubmatch(css, -1)
+		if len(found) != 8 {
 			t.Fatalf("%s: %s", accent, css)
 		}
 		for n, ground := range []string{"#f1f3f6", "#1e232b"} { // --hover of portal.css
-			for _, pair := range [][2]string{{found[n][1], ground}, {found[n][1], found[n][3]}, {found[n][2], found[n][3]}} {
-				a, _ := parseColour(pair[0])
-				b, _ := parseColour(pair[1])
-				if got := contrast(a, b); got < 4.5 {
-					t.Errorf("%s: %s on %s has a contrast of %.2f", accent, pair[0], pair[1], got)
+			of := map[string]colour{}
+			of["ground"], _ = parseColour(ground)
+			for _, m := range found[4*n : 4*n+4] {
+				of[m[1]], _ = parseColour(m[2])
+			}
+			for _, pair := range [][2]string{{"accent", "ground"}, {"on-fill", "fill"}, {"on-fill", "fill-hover"}} {
+				if got := contrast(of[pair[0]], of[pair[1]]); got < 4.5 {
+					t.Errorf("%s: %s on %s has a contrast of %.2f in\n%s", accent, pair[0], pair[1], got, css)
 				}
 			}
 		}
@@ -266,7 +269,7 @@ func TestColoursOfTheStyleSheetAreLegible(t *testing.T) {
 			{"text", []string{"bg", "surface", "sunken", "hover"}, 7},
 			{"muted", []string{"bg", "surface", "sunken", "hover"}, 4.5},
 			{"accent", []string{"bg", "surface", "sunken", "hover", "accent-soft"}, 4.5},
-			{"on-accent", []string{"accent", "accent-hover"}, 4.5},
+			{"on-fill", []string{"fill", "fill-hover"}, 4.5},
 			{"good", []string{"surface", "hover", "good-soft", "sunken"}, 4.5}, {"bad", []string{"surface", "hover", "bad-soft", "sunken"}, 4.5},
 			{"warn", []string{"warn-soft"}, 4.5}, {"idle", []string{"idle-soft"}, 4.5},
 			{"j-key", []string{"sunken"}, 4.5}, {"j-string", []string{"sunken"}, 4.5}, {"j-number", []string{"sunken"}, 4.5}, {"j-word", []string{"sunken"}, 4.5},

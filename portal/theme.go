@@ -11,8 +11,9 @@ import (
 type colour struct{ r, g, b float64 } // from 0 to 1
 
 // themeOf returns the style sheet that makes a colour the accent, in both
-// themes. It is moved towards black or white until text in it can be read:
-// a contrast of 4.5 to 1 (WCAG 2.2, 1.4.3).
+// themes. For text it is moved towards black or white until it can be read: a
+// contrast of 4.5 to 1 (WCAG 2.2, 1.4.3). Buttons are filled with it as it is, and
+// written on in white or black.
 func themeOf(accent string) (string, error) {
 	c, err := parseColour(accent)
 	if err != nil {
@@ -22,10 +23,26 @@ func themeOf(accent string) (string, error) {
 	paper, night := colour{.945, .953, .965}, colour{.118, .137, .169} // the darkest and the lightest ground of each theme
 	light := c.until(black, func(c colour) bool { return contrast(c, paper) >= 4.55 && contrast(c, white) >= 4.55 })
 	dark := c.until(white, func(c colour) bool { return contrast(c, night) >= 4.55 })
-	onDark := "#0f1216"
-	return fmt.Sprintf(`:root { --accent: %s; --accent-hover: %s; --on-accent: #ffffff; --accent-soft: %s; }
-@media (prefers-color-scheme: dark) { :root { --accent: %s; --accent-hover: %s; --on-accent: %s; --accent-soft: %s; } }
-`, light, light.mix(black, .15), light.mix(white, .9), dark, dark.mix(white, .25), onDark, dark.mix(night, .8)), nil
+	fill := func(c colour) string {
+		on := colour{.059, .071, .086}
+		if contrast(c, white) >= 4.55 {
+			on = white
+		}
+		hover := c.mix(white, .15)
+		if on == white {
+			hover = c.mix(black, .15)
+		}
+		return fmt.Sprintf("--fill: %s; --fill-hover: %s; --on-fill: %s;", c, hover, on)
+	}
+	return fmt.Sprintf(`:root { --accent: %s; --accent-hover: %s; --accent-soft: %s; %s }
+@media (prefers-color-scheme: dark) { :root { --accent: %s; --accent-hover: %s; --accent-soft: %s; %s } }
+`, light, light.mix(black, .15), light.mix(white, .9), fill(c), dark, dark.mix(white, .25), dark.mix(night, .8), fill(c.until(white, visibleOn(night)))), nil
+}
+
+// visibleOn reports whether a button of a colour stands out from a ground: a
+// contrast of 3 to 1 (WCAG 2.2, 1.4.11).
+func visibleOn(ground colour) func(colour) bool {
+	return func(c colour) bool { return contrast(c, ground) >= 3 }
 }
 
 func parseColour(s string) (colour, error) {

@@ -5,9 +5,11 @@
   "use strict";
 
   const lang = document.documentElement.lang || "en";
+  let said = "";
   const say = (text) => {
     const status = document.getElementById("status");
-    if (!status || !text) return;
+    if (!status || !text || text === said) return; // a poll that says nothing new is silent
+    said = text;
     status.textContent = "";
     setTimeout(() => { status.textContent = text; }, 50);
   };
@@ -31,6 +33,7 @@
       const label = button.querySelector("[data-label]") || button;
       const before = label.textContent;
       label.textContent = button.dataset.done;
+      said = "";
       say(button.dataset.done);
       setTimeout(() => { label.textContent = before; }, 2000);
     }, () => {
