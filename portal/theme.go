@@ -12,8 +12,8 @@ type colour struct{ r, g, b float64 } // from 0 to 1
 
 // themeOf returns the style sheet that makes a colour the accent, in both
 // themes. For text it is moved towards black or white until it can be read: a
-// contrast of 4.5 to 1 (WCAG 2.2, 1.4.3). Buttons are filled with it as it is, and
-// written on in white or black.
+// contrast of 4.5 to 1 (WCAG 2.2, 1.4.3). Buttons are filled with it, as good as it
+// is, and written on in white or black.
 func themeOf(accent string) (string, error) {
 	c, err := parseColour(accent)
 	if err != nil {
@@ -25,7 +25,9 @@ func themeOf(accent string) (string, error) {
 	dark := c.until(white, func(c colour) bool { return contrast(c, night) >= 4.55 })
 	fill := func(c colour) string {
 		on := colour{.059, .071, .086}
-		if contrast(c, white) >= 4.55 {
+		if contrast(c, on) < 4.55 {
+			on, c = white, c.until(black, func(c colour) bool { return contrast(c, white) >= 4.55 })
+		} else if contrast(c, white) >= 4.55 {
 			on = white
 		}
 		hover := c.mix(white, .15)

@@ -130,7 +130,7 @@ func start(t *testing.T, language, code, secret string, port int) {
 	var output strings.Builder
 	command := exec.Command(program, l.run[1:]...)
 	command.Dir, command.Stdout, command.Stderr = dir, &output, &output
-	command.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "GO111MODULE=off", "GOWORK=off")
+	command.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "GOWORK=off")
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // "go run" has a child
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
