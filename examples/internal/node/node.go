@@ -5,19 +5,17 @@ package node
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/sha256"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/outhook/webhook/internal/integration/npm"
 )
 
 //go:embed package.json package-lock.json *.js *.mjs
@@ -129,57 +127,5 @@ func (r *Receiver) Printed() string {
 	return string(r.printed)
 }
 
-// installed returns a directory with the packages of package-lock.json: in the
-// user's cache, so that they are installed once.
-var installed = sync.OnceValues(func() (string, error) {
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return "", err
-		}
-	}
-	lock, err := files.ReadFile("package-lock.json")
-	if err != nil {
-		return "", err
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	cache = filepath.Join(cache, "outhook-examples")
-	ready := filepath.Join(cache, fmt.Sprintf("%.16x", sha256.Sum256(lock)))
-	if _, err := os.Stat(ready); err == nil {
-		return ready, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	fresh, err := os.MkdirTemp(cache, "install-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(fresh)
-	if err := install(fresh); err != nil {
-		return "", err
-	}
-	// Renaming is atomic: of two tests that install at a time, one is first and
-	// the other uses what it made.
-	if err := os.Rename(fresh, ready); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	return ready, nil
-})
-
-func install(directory string) error {
-	if err := os.CopyFS(directory, files); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
-	npm := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-	npm.Dir = directory
-	npm.WaitDelay = time.Second
-	if output, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci: %w: %.200q", err, output)
-	}
-	return nil
-}
+// installed returns a directory with the packages of package-lock.json.
+var installed = sync.OnceValues(func() (string, error) { return npm.Install("outhook-examples", files) })
