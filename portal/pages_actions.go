@@ -200,8 +200,8 @@ type replayPage struct {
 }
 
 const (
-	replayStep    = 100             // deliveries or events in a step
-	previewTime   = 1 * time.Second // that a preview may take
+	replayStep    = 100                   // deliveries or events in a step
+	previewTime   = 50 * time.Millisecond // that a preview takes another step in: it counts as far as it gets
 	defaultReplay = "24h"
 )
 

@@ -21,6 +21,7 @@
 //	flood      single events beside a million of another tenant's
 //	wide       endpoints on 10,000 addresses
 //	soak       full load for a while: whether memory and goroutines stay flat
+//	portal     each page of the portal, on PostgreSQL with a long log
 //	size       PostgreSQL with 11 million deliveries, beside an empty one
 //
 // The last one takes a quarter of an hour and runs only when it is named. The
@@ -83,12 +84,13 @@ type size struct {
 	flooding   time.Duration // for which single events are published beside them
 	wide       int           // endpoints in the wide scenario
 	soaking    time.Duration // in the soak scenario
+	logged     int           // deliveries in the portal scenario
 	stores     []string      // in the mix, flood, wide and soak scenarios; none: all
 	cpuProfile string
 }
 
 // fullSizes are the values of flags that -full sets, unless they are given.
-var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000", "soaking": "10m"}
+var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000", "soaking": "10m", "logged": "1000000"}
 
 // run measures what the arguments ask for, prints it, and reports whether every
 // bound was met.
@@ -107,6 +109,7 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags.DurationVar(&s.flooding, "flooding", 5*time.Second, "how long single events are published beside them")
 	flags.IntVar(&s.wide, "wide", 1000, "endpoints in the wide scenario")
 	flags.DurationVar(&s.soaking, "soaking", 30*time.Second, "how long the soak scenario lasts with each store")
+	flags.IntVar(&s.logged, "logged", 100_000, "deliveries in the log of the portal scenario")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable, mix and flood ones beside it")
 	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
 	stores := flags.String("stores", "", "comma-separated `names` of the stores in the mix, flood, wide and soak scenarios: memory, SQLite, PostgreSQL")
@@ -121,8 +124,8 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 			return false, err
 		}
 	}
-	if min(s.rounds, s.deliveries, s.backlog, s.samples, s.flood, s.wide, int(s.soaking)) < 1 {
-		return false, fmt.Errorf("-rounds, -deliveries, -backlog, -samples, -flood, -wide and -soaking must be positive")
+	if min(s.rounds, s.deliveries, s.backlog, s.samples, s.flood, s.wide, s.logged, int(s.soaking)) < 1 {
+		return false, fmt.Errorf("-rounds, -deliveries, -backlog, -samples, -flood, -wide, -logged and -soaking must be positive")
 	}
 	if *stores != "" {
 		s.stores = strings.Split(*stores, ",")

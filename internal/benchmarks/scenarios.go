@@ -19,6 +19,7 @@ var scenarios = []scenario{
 	{"flood", flood},
 	{"wide", wide},
 	{"soak", soak},
+	{"portal", pages},
 	{"size", flat},
 }
 
@@ -77,6 +78,12 @@ batches; ten more get an event a second each, of which one never answers, four a
 500, and five answer after 2 s. What is finished is purged after 2 s. The live heap is
 what the last cycle of the collector has found; resident memory is that of the
 process (/proc). All that was published must have arrived at the healthy endpoints.`,
+	"portal": `Each page of the portal and of its REST API, and its lists with each filter, asked
+for by HTTP 20 times in a round, on PostgreSQL with as many finished deliveries of the
+last 30 days as the command says (100,000 without -full), their events and their
+attempts; half of them are one endpoint's, which is the one that is looked at, and
+2,000 more of it are pending. An event type is rare, another never happened. A figure
+is the 95th percentile of a round.`,
 	"size": `Claiming and settling in a PostgreSQL database with as many finished and pending
 deliveries to 10,000 endpoints as the table says, of events with about 100 bytes of
 data, beside an empty one; and how long a claim takes there before and after a while

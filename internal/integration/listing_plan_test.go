@@ -1,18 +1,10 @@
 package integration
 
 import (
-	"context"
-	"math"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/integration/pg"
 )
 
 // A page costs what it shows, in a log of 100,000 deliveries and events as well,
@@ -45,11 +37,11 @@ func TestAPageIsReadFromItsIndexHoweverLongTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	x := explain(t, dsn)
+	x := pg.Explain(t, dsn)
 	views := map[string]*webhook.View{"all": a.View, "large": a.Tenant("large"), "small": a.Tenant("small-7")}
 	for _, looker := range []string{"all", "large", "small"} {
 		v, tenant := views[looker], map[string]string{"all": "large", "large": "large", "small": "small-7"}[looker]
-		ctx := a.store.WithQuerier(t.Context(), pgxQuerier{x.tx})
+		ctx := a.store.WithQuerier(t.Context(), pgxQuerier{x.Tx})
 		listings := map[string]func(cursor string, limit int) (string, error){
 			"deliveries": func(cursor string, limit int) (string, error) {
 				p, err := v.Deliveries(ctx, webhook.DeliveryFilter{Limit: limit, Cursor: cursor})
@@ -83,7 +75,7 @@ func TestAPageIsReadFromItsIndexHoweverLongTheLog(t *testing.T) {
 		for name, list := range listings {
 			read := func(cursor string, limit int) (next string, plans []string) {
 				t.Helper()
-				plans = x.plans(func() {
+				plans = x.Plans(func() {
 					var err error
 					if next, err = list(cursor, limit); err != nil {
 						t.Fatal(err)
@@ -98,67 +90,11 @@ func TestAPageIsReadFromItsIndexHoweverLongTheLog(t *testing.T) {
 			for page, cursor := range map[string]string{"the first page": "", "a page far behind": far} {
 				_, plans := read(cursor, 20)
 				for _, plan := range plans {
-					if n := rowsOf(plan); n > 500 {
+					if n := pg.RowsOf(plan); n > 500 {
 						t.Errorf("%s of the %s of %s reads %d rows:\n%s", page, name, looker, n, plan)
 					}
 				}
 			}
 		}
 	}
-}
-
-var actualRows = regexp.MustCompile(`(?:actual rows=|Rows Removed by Filter: )(\d+)`)
-
-// rowsOf returns the most rows that a step of a plan has read.
-func rowsOf(plan string) (most int) {
-	for _, m := range actualRows.FindAllStringSubmatch(plan, -1) {
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			return math.MaxInt
-		}
-		most = max(most, n)
-	}
-	return most
-}
-
-// explained is a transaction whose plans are reported.
-type explained struct {
-	tx       pgx.Tx
-	reported []string
-}
-
-// explain begins a transaction in a session of its own, which is rolled back at
-// the end of the test.
-func explain(t *testing.T, dsn string) *explained {
-	t.Helper()
-	x := new(explained)
-	config, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { x.reported = append(x.reported, n.Message) }
-	conn, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	if _, err := conn.Exec(t.Context(), `LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
-		SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off; SET auto_explain.log_level = 'notice'; SET client_min_messages = 'notice'`); err != nil {
-		t.Fatal(err)
-	}
-	if x.tx, err = conn.Begin(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return x
-}
-
-// plans returns the plans of the statements that run executes.
-func (x *explained) plans(run func()) []string {
-	x.reported = nil
-	run()
-	// A plan is reported when the next statement takes its place.
-	if _, err := x.tx.Exec(context.Background(), "SELECT 'next'"); err != nil {
-		return []string{err.Error()}
-	}
-	return slices.DeleteFunc(x.reported, func(plan string) bool { return strings.Contains(plan, "SELECT 'next'") })
 }

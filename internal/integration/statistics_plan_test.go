@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/internal/integration/pg"
 )
 
 // What statistics cost does not depend on how many deliveries there are: each
@@ -33,13 +34,13 @@ func TestStatisticsReadTheBeginningsOfSlicesOfTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	x := explain(t, dsn)
-	ctx := a.store.WithQuerier(t.Context(), pgxQuerier{x.tx})
+	x := pg.Explain(t, dsn)
+	ctx := a.store.WithQuerier(t.Context(), pgxQuerier{x.Tx})
 	day := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 	for _, buckets := range []int{1, 48} {
 		f := webhook.StatisticsFilter{Endpoints: []string{"large", "small", "none"}, From: day, To: day.AddDate(0, 0, 1), Buckets: buckets}
 		var got []webhook.Statistics
-		plans := x.plans(func() {
+		plans := x.Plans(func() {
 			var err error
 			if got, err = a.Tenant("acme").Statistics(ctx, f); err != nil {
 				t.Fatal(err)
@@ -52,7 +53,7 @@ func TestStatisticsReadTheBeginningsOfSlicesOfTime(t *testing.T) {
 			if strings.Contains(plan, "Seq Scan on outhook_") {
 				t.Errorf("a table is read as a whole:\n%s", plan[strings.Index(plan, "Append"):])
 			}
-			if n := rowsOf(plan); n > 20_000 {
+			if n := pg.RowsOf(plan); n > 20_000 {
 				t.Errorf("%d rows are read:\n%s", n, plan[strings.Index(plan, "Append"):])
 			}
 		}

@@ -106,6 +106,7 @@ CREATE TABLE outhook_finished (
 );
 CREATE INDEX outhook_ix_finished_endpoint ON outhook_finished (endpoint_id, created_at, seq);
 CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, created_at, seq) WHERE state <> 'delivered';
+CREATE INDEX outhook_ix_finished_type ON outhook_finished (endpoint_id, event_type, created_at, seq);
 CREATE INDEX outhook_ix_finished_tenant ON outhook_finished (tenant, created_at, seq);
 CREATE INDEX outhook_ix_finished_created ON outhook_finished (created_at, seq);
 CREATE INDEX outhook_ix_finished_event ON outhook_finished (event_id);
