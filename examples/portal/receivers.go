@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// customer is a server of one of the companies: an endpoint, and how it behaves.
+type customer struct {
+	id, tenant, by, description string
+	events                      []string
+	behave                      func(n int, quick bool) int // the status of its answer to request n
+}
+
+var customers = []customer{
+	{"archive", "acme", "ada@acme.example", "Document archive", []string{"document.*"}, steady},
+	{"crm", "acme", "ada@acme.example", "CRM (flaky)", []string{"document.signed", "document.completed", "document.declined"}, flaky},
+	{"reports", "acme", "ada@acme.example", "Reports (slow)", []string{"document.completed", "invoice.*"}, slow},
+	{"erp", "acme", "ada@acme.example", "Old ERP system (failing)", []string{"invoice.*"}, failing},
+	{"chat", "globex", "grace@globex.example", "Chat bot", []string{"*"}, steady},
+}
+
+func steady(int, bool) int  { return http.StatusOK }
+func failing(int, bool) int { return http.StatusInternalServerError }
+
+func flaky(n int, _ bool) int {
+	if n%3 == 0 {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusOK
+}
+
+func slow(n int, quick bool) int {
+	wait := time.Duration(500+n%5*400) * time.Millisecond
+	if quick {
+		wait /= 50
+	}
+	time.Sleep(wait)
+	return http.StatusAccepted
+}
+
+// letter is what arrived in an inbox.
+type letter struct {
+	At      time.Time
+	Headers []string
+	Body    string
+}
+
+// receivers are the servers of the customers, which in truth are elsewhere.
+type receivers struct {
+	d     *webhook.Dispatcher
+	mu    sync.Mutex
+	count map[string]int
+	inbox map[string][]letter
+}
+
+// register registers the endpoints of the customers, or gives them their present
+// URLs where that was done the last time. The inboxes have none: those you add.
+func (a *application) register(ctx context.Context) error {
+	for _, c := range customers {
+		url := a.url + "/receivers/" + c.id
+		e, err := a.Endpoint(ctx, c.id)
+		switch {
+		case errors.Is(err, webhook.ErrNotFound):
+			_, err = a.Register(ctx, webhook.Endpoint{
+				ID: c.id, Tenant: c.tenant, URL: url, Description: c.description, Events: c.events, CreatedBy: c.by,
+			})
+		case err == nil && e.URL != url:
+			e.URL = url
+			_, err = a.Update(ctx, e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive is any of the receivers.
+func (r *receivers) receive(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, 1<<20))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	name := request.PathValue("name")
+	w.Header().Set("Content-Type", "application/json")
+	if tenant, ok := strings.CutPrefix(name, "inbox-of-"); ok {
+		r.deliver(tenant, request.Header, body)
+		fmt.Fprintln(w, `{"received":true}`)
+		return
+	}
+	for _, c := range customers {
+		if c.id != name {
+			continue
+		}
+		// A customer would have copied the secret.
+		secrets, err := r.d.Reveal(request.Context(), c.id)
+		if err == nil {
+			err = webhook.StandardWebhooks{}.Verify(request.Header, body, secrets, time.Now())
+		}
+		if err != nil && request.Header.Get(inHistory) == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"error":%q}`+"\n", err)
+			return
+		}
+		status := c.behave(r.next(name), request.Header.Get(inHistory) != "")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"status":%q,"server":%q}`+"\n", http.StatusText(status), c.description)
+		return
+	}
+	http.NotFound(w, request)
+}
+
+// next counts the requests of a receiver.
+func (r *receivers) next(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count == nil {
+		r.count = make(map[string]int)
+	}
+	r.count[name]++
+	return r.count[name]
+}
+
+// deliver puts a request into an inbox.
+func (r *receivers) deliver(tenant string, h http.Header, body []byte) {
+	l := letter{At: time.Now(), Body: string(body)}
+	for name, values := range h {
+		if strings.HasPrefix(name, "Webhook-") {
+			l.Headers = append(l.Headers, strings.ToLower(name)+": "+strings.Join(values, ", "))
+		}
+	}
+	slices.Sort(l.Headers)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.inbox == nil {
+		r.inbox = make(map[string][]letter)
+	}
+	box := append([]letter{l}, r.inbox[tenant]...)
+	r.inbox[tenant] = box[:min(len(box), 10)]
+}
+
+// letters returns the last requests to an inbox, the newest first.
+func (r *receivers) letters(tenant string) []letter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.inbox[tenant])
+}
