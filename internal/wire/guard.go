@@ -135,17 +135,27 @@ func (g *guard) target(u *url.URL) error {
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return g.address(a)
 	}
-	return g.name(u.Hostname())
-}
-
-// name judges a host name before anything resolves it. Names that only the
-// sender's own network can know are refused, as a single label is, which its
-// search list completes; with an Allow list they may be meant, and what they
-// resolve to decides.
-func (g *guard) name(host string) error {
-	if len(g.allow) > 0 {
+	if len(g.allow) > 0 { // it may be meant, and what it resolves to decides
 		return nil
 	}
+	return public(u.Hostname())
+}
+
+// behind is target for what a proxy resolves: no address of a name decides then.
+func (g *guard) behind(u *url.URL) error {
+	if err := g.target(u); err != nil {
+		return err
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return nil
+	}
+	return public(u.Hostname())
+}
+
+// public judges a host name before anything resolves it. Names that only the
+// sender's own network can know are refused, as a single label is, which its
+// search list completes.
+func public(host string) error {
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	within := func(domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 	if !strings.Contains(name, ".") || slices.ContainsFunc(insideNames, within) {

@@ -3,6 +3,8 @@ package wire
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +117,73 @@ func TestHostileReceivers(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
 		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+}
+
+// As a server of tokens, and where a receiver is asked for its consent.
+func TestHostileReceiversOfHTTP(t *testing.T) {
+	const (
+		short    = 300 * time.Millisecond
+		patience = 15 * time.Second
+		maxRead  = 512 << 10
+	)
+	goroutines := goleak.IgnoreCurrent()
+	for _, r := range hostile.Receivers() {
+		for _, method := range []string{http.MethodOptions, http.MethodPost} {
+			t.Run(r.Name+", "+method, func(t *testing.T) {
+				server, err := r.Start()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer server.Close()
+				var read atomic.Int64
+				o := local
+				o.TLS = hostile.ClientTLS()
+				o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := new(net.Dialer).DialContext(ctx, network, address)
+					if err != nil {
+						return nil, err
+					}
+					return countConn{conn, &read, func() {}}, nil
+				}
+				c := newClient(t, o)
+				defer c.CloseIdle()
+				deadline := patience
+				if r.Hangs {
+					deadline = short
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				defer cancel()
+				q, err := http.NewRequest(method, server.URL+"?key=m4rk", strings.NewReader(strings.Repeat("x", max(r.Size, 2))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				res, err := c.HTTP(ctx, "Test/1").Do(q)
+				if took := time.Since(start); took > deadline+5*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if err == nil {
+					if body, err := io.ReadAll(res.Body); len(body) > maxAnswer || err != nil {
+						t.Errorf("status %d with %d bytes, %v", res.StatusCode, len(body), err)
+					}
+				} else if e, ok := errors.AsType[*Error](err); !ok || strings.Contains(fmt.Sprint(e, e.Unwrap()), "m4rk") {
+					t.Errorf("%v is no Error, or has the URL", err)
+				}
+				if n := read.Load(); n > maxRead {
+					t.Errorf("%d bytes were read", n)
+				}
+				if n := server.Requests.Load(); n > int64(max(r.Requests, 1)) {
+					t.Errorf("the request arrived %d times", n)
+				}
+				if n := server.Connections.Load(); n > int64(max(r.Connections, 1)) {
+					t.Errorf("%d connections were made", n)
+				}
+			})
+		}
+	}
+	if err := goleak.Find(goroutines); err != nil {
+		t.Error(err)
 	}
 }
 

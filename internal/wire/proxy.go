@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -245,17 +246,17 @@ func isTimeout(err error) bool {
 // route returns the transport whose connections go through the proxy. They are
 // never used for another, nor under other credentials.
 func (c *Client) route(proxy *url.URL) *http.Transport {
-	key := proxy.String()
+	key := sha256.Sum256([]byte(proxy.String()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.uses++
 	r := c.routes[key]
 	if r == nil {
 		if len(c.routes) >= maxRoutes {
-			oldest := ""
-			for key, r := range c.routes {
-				if oldest == "" || r.used < c.routes[oldest].used {
-					oldest = key
+			oldest := key
+			for of, r := range c.routes {
+				if c.routes[oldest] == nil || r.used < c.routes[oldest].used {
+					oldest = of
 				}
 			}
 			c.routes[oldest].transport.CloseIdleConnections()

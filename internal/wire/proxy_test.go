@@ -204,6 +204,31 @@ func TestWhoseFaultItIs(t *testing.T) {
 	}
 }
 
+// Whatever Allow says: the proxy would connect to what it finds there.
+func TestNamesOfOurOwnNetworkAreRefusedBehindAProxy(t *testing.T) {
+	var asked atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer proxy.Close()
+	c := newClient(t, Options{AllowHTTP: true, Allow: loopback, Ports: []uint16{80}, Proxy: through(t, proxy.URL)})
+	for host, refused := range map[string]bool{
+		"localhost": true, "LOCALHOST.": true, "kubernetes": true, "metadata.google.internal": true, "printer.home.arpa": true,
+		"127.0.0.1": false, "a.example": false,
+	} {
+		u, err := c.CheckURL("http://" + host + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked.Store(0)
+		_, err = c.Post(t.Context(), u, nil, nil)
+		if errors.Is(err, ErrName) != refused || (asked.Load() == 0) != refused || refused && err.Error() != "connection failed" {
+			t.Errorf("%s: %v; the proxy was asked %d times", host, err, asked.Load())
+		}
+	}
+}
+
 // A customer's certificates are no affair of the proxy's, nor the other way.
 func TestProxiesAreJudgedByTheirOwnAuthorities(t *testing.T) {
 	authority := func(name string) *tls.Certificate {

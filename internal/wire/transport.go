@@ -18,7 +18,8 @@ var errAnswerTooLarge = errors.New("answer too large")
 // fetches a token; userAgent is what its requests say that name no other. Each of
 // its requests is one exchange, as guarded as those of Post: the URL is judged as
 // by [Client.CheckURL], an error is an *[Error], as [http.Client] wraps it, and a
-// redirect is returned instead of followed. It ends with ctx at the latest,
+// redirect is returned instead of followed, without its Location. None is repeated
+// by net/http. It ends with ctx at the latest,
 // whatever the request's own context says. A response has been read whole when it
 // is returned; one of more than 64 KiB, or whose body breaks off, is an error.
 func (c *Client) HTTP(ctx context.Context, userAgent string) *http.Client {
@@ -51,6 +52,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !has(sent.Header, "User-Agent") {
 		sent.Header.Set("User-Agent", t.userAgent)
 	}
+	sendOnce(sent)
 	x := &exchange{Context: ctx}
 	defer x.leave()
 	res, err := t.client.roundTrip(x, sent)
@@ -69,8 +71,28 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, newError(ctx, fmt.Errorf("reading the body: %w", err))
 	}
 	res.Header, _ = keepHeader(res.Header)
+	// http.Client parses it, though it follows none, and what it cannot parse is an
+	// error with the URL of the request and the words of the receiver.
+	res.Header.Del("Location")
 	res.Body, res.ContentLength, res.Request = io.NopCloser(bytes.NewReader(body)), int64(len(body)), r
 	return res, nil
+}
+
+// sendOnce keeps net/http from sending a request again whose connection breaks,
+// as it does with those that may be repeated by the letter of RFC 9110, section
+// 9.2.2: it cannot while it does not know how to get the body again.
+func sendOnce(r *http.Request) {
+	switch r.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	default:
+		if !has(r.Header, "Idempotency-Key") && !has(r.Header, "X-Idempotency-Key") {
+			return
+		}
+	}
+	r.GetBody = nil
+	if r.Body == nil || r.Body == http.NoBody {
+		r.Body = io.NopCloser(http.NoBody)
+	}
 }
 
 // within returns a that ends with b too.

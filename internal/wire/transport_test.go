@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +53,85 @@ func TestHTTPSendsAnyMethodAndReturnsTheWholeAnswer(t *testing.T) {
 	}
 	if body, err := io.ReadAll(res.Body); len(body) != maxAnswer || err != nil {
 		t.Errorf("the body has %d bytes, %v", len(body), err)
+	}
+}
+
+// http.Client parses a Location even where it follows none, and its error has the
+// URL and what the receiver wrote.
+func TestHTTPReturnsARedirectThatIsNoURL(t *testing.T) {
+	for _, location := range []string{"http://[::1", "%zz", "http://[words-of-the-receiver ", "/elsewhere", "://"} {
+		for _, code := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header()["Location"] = []string{location}
+				w.Header().Set("X-Other", "kept")
+				w.WriteHeader(code)
+				_, _ = io.WriteString(w, "body")
+			}))
+			c := newClient(t, local)
+			res, err := get(t.Context(), c, server.URL+"/?key=word")
+			if err != nil {
+				t.Fatalf("%d to %q: %v", code, location, err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			if res.StatusCode != code || string(body) != "body" || res.Header.Get("X-Other") != "kept" || len(res.Header["Location"]) != 0 {
+				t.Errorf("%d to %q: got %d, %v, %q", code, location, res.StatusCode, res.Header, body)
+			}
+			c.CloseIdle()
+			server.Close()
+		}
+	}
+}
+
+// net/http would repeat some of them by itself when a connection breaks that was
+// kept from before.
+func TestHTTPSendsNoRequestTwice(t *testing.T) {
+	for name, r := range map[string]*http.Request{
+		"OPTIONS":         {Method: http.MethodOptions},
+		"GET":             {Method: http.MethodGet},
+		"no method":       {},
+		"HEAD":            {Method: http.MethodHead, Body: http.NoBody},
+		"POST":            {Method: http.MethodPost},
+		"idempotent POST": {Method: http.MethodPost, Header: http.Header{"Idempotency-Key": {"k"}}},
+		"with a body":     {Method: http.MethodOptions, ContentLength: 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var requests, bodies atomic.Int64
+			address := receiver(t, func(conn net.Conn) {
+				reader := bufio.NewReader(conn)
+				for served := 0; ; served++ {
+					q, err := http.ReadRequest(reader)
+					if err != nil {
+						return
+					}
+					requests.Add(1)
+					n, _ := io.Copy(io.Discard, q.Body)
+					bodies.Add(n)
+					if served > 0 {
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+				}
+			})
+			c := newClient(t, local)
+			u := parse(t, c, "http://"+address+"/")
+			for n := range 2 {
+				q := r.Clone(t.Context())
+				q.URL = u
+				if q.Header == nil {
+					q.Header = http.Header{}
+				}
+				if q.ContentLength > 0 {
+					q.Body = io.NopCloser(strings.NewReader("body"))
+					q.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("body")), nil }
+				}
+				if _, err := c.HTTP(t.Context(), "Test/1").Do(q); (err == nil) != (n == 0) {
+					t.Errorf("request %d: %v", n, err)
+				}
+			}
+			if requests.Load() != 2 || bodies.Load() != 2*r.ContentLength {
+				t.Errorf("%d requests arrived, with %d bytes", requests.Load(), bodies.Load())
+			}
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ type Options struct {
 	//
 	// Without Allow, names are refused as well that only the sender's own network
 	// can know: single labels, localhost, and domains such as local, internal and
-	// home.arpa.
+	// home.arpa. Behind a proxy they are refused in any case, when a request is made.
 	Allow, Deny []netip.Prefix
 	// Ports are those that are permitted; nil: 443, 1024 and above, and 80 with
 	// AllowHTTP.
@@ -97,9 +98,11 @@ type Client struct {
 	maxBody   int64
 	buffers   *sync.Pool // of *[16 << 10]byte
 
-	mu     sync.Mutex
-	routes map[string]*route // by the proxy's URL with its credentials
-	uses   uint64            // of routes
+	mu sync.Mutex
+	// routes are by the hash of the proxy's URL with its credentials, which whoever
+	// prints the client must not see.
+	routes map[[sha256.Size]byte]*route
+	uses   uint64 // of routes
 }
 
 // New returns a client. It fails on options that cannot be meant, and when the
@@ -155,7 +158,7 @@ func (c *Client) WithTLS(change func(*tls.Config)) *Client {
 
 // open gives the client connections of its own.
 func (c *Client) open(config *tls.Config) {
-	c.config, c.routes = config, make(map[string]*route)
+	c.config, c.routes = config, make(map[[sha256.Size]byte]*route)
 	c.transport = c.newTransport(config)
 	c.transport.DialContext, c.transport.DialTLSContext = c.dial, c.dialTLS
 }
@@ -240,6 +243,9 @@ func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byt
 	return response, nil
 }
 
+// MaxBody is how much of a response body is kept.
+func (c *Client) MaxBody() int { return int(c.maxBody) }
+
 // CloseIdle closes the connections that no exchange uses, and ends the attempts
 // to connect that none waits for.
 func (c *Client) CloseIdle() {
@@ -270,7 +276,7 @@ func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error)
 	var err error
 	if proxy == nil {
 		res, err = c.transport.RoundTrip(r.WithContext(ctx))
-	} else if err = c.guard.target(r.URL); err == nil { // it will not see the address that the proxy dials
+	} else if err = c.guard.behind(r.URL); err == nil { // it will not see the address that the proxy dials
 		res, err = c.through(ctx, x, r, proxy)
 	}
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
