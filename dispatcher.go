@@ -62,7 +62,10 @@ type Profile struct {
 	Retry RetryPolicy
 	// Verification, unless nil, asks a receiver for its consent: its endpoint is
 	// registered disabled, and receives nothing until [View.Verify]. Those that
-	// were registered before their profile had one go on as they are.
+	// were registered before their profile had one go on as they are. A profile
+	// inherits it as any field: where some are to do without, leave it out of
+	// Config.Profile. Whoever may set [Endpoint].Profile chooses by that whether
+	// the receiver is asked, and so a tenant must not where that matters.
 	Verification Verification
 }
 
@@ -93,7 +96,8 @@ type Network struct {
 	// Without Allow, names that only the sender's own network can know are refused
 	// too: single labels, and localhost, local, internal, intranet, private, corp,
 	// home, lan, localdomain, home.arpa with all that is within them. With Allow
-	// such a name may be meant, and its addresses decide.
+	// such a name may be meant, and its addresses decide; through a Proxy, where no
+	// address does, its requests are refused whatever Allow says.
 	Allow, Deny []netip.Prefix
 	// Ports that may be used; nil is 443, 1024 and above, and 80 with AllowHTTP.
 	Ports []uint16
@@ -167,9 +171,15 @@ type Config struct {
 	// Keys seals what the store keeps of an endpoint beside what it matches by: URL,
 	// secrets, credentials, headers, description. It is encrypted before the store
 	// sees it, and opens for the same endpoint and tenant only; see [NewKeys], and
-	// [Keys] for a key management service. Then neither the query of an endpoint's
-	// URL nor the values of its Headers are in the log of attempts either, which the
-	// store keeps in clear, as it does events. nil stores all in clear.
+	// [Keys] for a key management service. Then neither what follows the host in an
+	// endpoint's URL nor the values of its Headers are in the log of attempts either,
+	// which the store keeps in clear, as it does events: the log has scheme and host,
+	// and "[redacted]" where a receiver repeats the query, a value in it or a segment
+	// of the path, of 8 bytes or more. nil stores all in clear.
+	//
+	// Under a transaction of the application's own, such as sqlstore's WithTx,
+	// Register and Update wait for a key service within the transaction, for 5
+	// seconds at the most.
 	//
 	// What was stored in clear before still opens; it is sealed when it is next
 	// written, or by [Dispatcher.Reseal]. To change the master key: give the new one
@@ -192,7 +202,9 @@ type Config struct {
 	// Defaults to 800ms.
 	PollInterval time.Duration
 	// Lease is how long a delivery is claimed for: if the process dies, another
-	// takes it over after that. It must exceed the longest Profile.Timeout.
+	// takes it over after that. It must exceed the longest Profile.Timeout. Where
+	// opening an endpoint with Keys leaves too little of it for the attempt, that is
+	// made under the next one.
 	// Defaults to that plus 30s.
 	Lease time.Duration
 	// DrainTimeout is how long Run waits, after its context has ended, for
@@ -960,7 +972,11 @@ func (r *run) deliver(j *job) {
 		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
-	if time.Since(j.asked) > r.config.Lease { // the process was stopped: another has it, or will
+	took := time.Since(j.asked)
+	if j.made.Slow() { // the endpoint is ready for the next claim, if too late for this one
+		took += j.target.profile.Timeout
+	}
+	if took > r.config.Lease { // the process was stopped: another has it, or will
 		r.giveBack(j, 0)
 		return
 	}
@@ -1161,7 +1177,9 @@ type target struct {
 	illness  *illness.Illness       // of a proxy, towards this endpoint
 	down     atomic.Pointer[string] // the proxy that was, at the last attempt
 	recorded string                 // the URL in the log of attempts
-	unseen   redact.Words           // what a receiver may repeat, and must not be in the log
+	unseen   redact.Words           // what a receiver may repeat, and must not be in the log of attempts
+	untold   func() *redact.Words   // nor in an error: they are seldom needed
+	fetched  atomic.Pointer[fetched]
 }
 
 // newTarget returns a target, or why the endpoint cannot be sent to as this process
@@ -1267,16 +1285,73 @@ func (t *target) conceal(sealed bool) {
 	for _, s := range t.endpoint.Secrets {
 		words = append(words, wordsOf(s)...)
 	}
-	t.recorded = t.endpoint.URL
-	if sealed {
-		for name, value := range t.endpoint.Headers {
-			t.private = append(t.private, http.CanonicalHeaderKey(name))
-			words = append(words, value)
-		}
-		recorded, query := redact.Query(t.endpoint.URL)
-		t.recorded, words = recorded, append(words, query...)
+	recorded, path, query := redact.URL(t.endpoint.URL)
+	if !sealed {
+		t.recorded, t.unseen, t.untold = t.endpoint.URL, redact.New(words...), wordsLater(append(words, query...))
+		return
 	}
-	t.unseen = redact.New(words...)
+	for name, value := range t.endpoint.Headers {
+		t.private = append(t.private, http.CanonicalHeaderKey(name))
+		words = append(words, value)
+	}
+	words = append(words, query...)
+	t.recorded, t.unseen, t.untold = recorded, redact.New(slices.Concat(words, path)...), wordsLater(words)
+}
+
+func wordsLater(words []string) func() *redact.Words {
+	return sync.OnceValue(func() *redact.Words { return new(redact.New(words...)) })
+}
+
+// fetched is a header that was fetched, and what a receiver may repeat of it.
+type fetched struct {
+	header string
+	words  redact.Words
+}
+
+// inToken returns what a receiver may repeat of a header that was fetched.
+func (t *target) inToken(header string) *redact.Words {
+	f := t.fetched.Load()
+	if f == nil || f.header != header {
+		scheme, credentials, ok := strings.Cut(header, " ")
+		if !ok {
+			credentials = scheme
+		}
+		f = &fetched{header, redact.New(credentials)}
+		t.fetched.Store(f)
+	}
+	return &f.words
+}
+
+// tellable returns an error for the log, in which somebody else may have a say:
+// net/http quotes what is malformed in an answer. token is the header that was
+// fetched for the request, "" for none.
+func (t *target) tellable(err error, token string) error {
+	text, own, words := err.Error(), t.untold(), t.inToken(token)
+	cut := len(text) > maxText
+	if cut {
+		text = text[:maxText]
+	}
+	if own.Holds(text) || words.Holds(text) {
+		return fmt.Errorf("the text of the %T is withheld, it contains a credential", err)
+	}
+	if !cut {
+		return err
+	}
+	return errors.New(string(words.Bytes(own.Bytes([]byte(text), true), true)) + "…")
+}
+
+// shown returns the text of an error for the endpoint's owner. In that of a failed
+// handshake the receiver's certificate has a say.
+func (t *target) shown(text, token string) string {
+	own, words := t.untold(), t.inToken(token)
+	if strings.HasPrefix(text, "TLS: ") {
+		text = t.unseen.String(text)
+	}
+	text = words.String(own.String(text))
+	if own.Holds(text) || words.Holds(text) {
+		return "what was wrong is withheld, it contains a credential"
+	}
+	return text
 }
 
 // sameConfig reports whether a target that is made of one record is as good for the
@@ -1289,6 +1364,7 @@ func sameConfig(a, b *EndpointRecord) bool {
 type result struct {
 	attempt    *Attempt
 	err        error         // nil after a success; for operators, Attempt.Error is for the endpoint's owner
+	token      string        // the header that was fetched for it
 	ours       bool          // the failure says nothing of the endpoint
 	cut        bool          // ended by the shutdown
 	proxy      bool          // the fault is a proxy's
@@ -1427,6 +1503,7 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 	}
 	start := time.Now()
 	token, err := t.authorize(within, h)
+	r.token = token
 	posted := err == nil
 	var response wire.Response
 	if posted {
@@ -1446,13 +1523,11 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 		if e, ok := errors.AsType[*tokenError](err); ok {
 			r.ours = r.ours || e.ours
 		}
-		r.attempt.Error = err.Error()
+		r.attempt.Error = t.shown(err.Error(), token)
 		return err
 	}
 	a := r.attempt
-	a.StatusCode, a.ResponseHeaders = response.StatusCode, response.Header
-	a.ResponseBody, a.Truncated = t.unseen.Bytes(response.Body, response.Truncated), response.Truncated
-	t.unseen.Header(a.ResponseHeaders)
+	t.keep(a, response, token)
 	if a.StatusCode >= 200 && a.StatusCode <= 299 {
 		return nil
 	}
@@ -1466,6 +1541,22 @@ func (d *Dispatcher) post(ctx context.Context, t *target, m Message, h http.Head
 	}
 	a.Error = "status " + strconv.Itoa(a.StatusCode)
 	return errors.New(a.Error)
+}
+
+// keep records a response without what must not be seen of it. The mark may be
+// longer than what it stands for.
+func (t *target) keep(a *Attempt, response wire.Response, token string) {
+	a.StatusCode, a.ResponseHeaders, a.Truncated = response.StatusCode, response.Header, response.Truncated
+	a.ResponseBody = t.unseen.Bytes(response.Body, response.Truncated)
+	t.unseen.Header(a.ResponseHeaders)
+	if token != "" {
+		words := t.inToken(token)
+		a.ResponseBody = words.Bytes(a.ResponseBody, response.Truncated)
+		words.Header(a.ResponseHeaders)
+	}
+	if most := t.client.MaxBody(); len(a.ResponseBody) > most {
+		a.ResponseBody, a.Truncated = a.ResponseBody[:most], true
+	}
 }
 
 // record logs an attempt and tells of it.
@@ -1482,7 +1573,7 @@ func (d *Dispatcher) record(ctx context.Context, t *target, c *Claimed, r *resul
 			zap.String("url", withoutQuery(t.url)), zap.Int("number", a.Number), zap.Int("status", a.StatusCode), zap.Duration("duration", a.Duration),
 		}
 		if r.err != nil {
-			fields = append(fields, zap.NamedError("error", operatorError(r.err)))
+			fields = append(fields, zap.NamedError("error", t.tellable(operatorError(r.err), r.token)))
 		}
 		entry.Write(fields...)
 	}
@@ -1502,6 +1593,9 @@ func operatorError(err error) error {
 	}
 	if e, ok := errors.AsType[*wire.Error](err); ok && e.Unwrap() != nil {
 		return e.Unwrap()
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok { // its text has the whole URL
+		return e.Err
 	}
 	return err
 }

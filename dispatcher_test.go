@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -2560,5 +2561,24 @@ func TestClaimsOfLargeEventsTakeTurns(t *testing.T) {
 	}
 	if turns != "abab" {
 		t.Errorf("the tenants' turns were %s, want abab", turns)
+	}
+}
+
+// What stands for a word may be longer than that.
+func TestABodyIsNoLongerThanItsLimitOnceItIsRedacted(t *testing.T) {
+	const word = "mark0123"
+	for _, limit := range []int64{100, 16 << 10} {
+		body := strings.Repeat(word+".", int(limit)/9)
+		c := testConfig(newReceiver(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		c.Network.MaxResponseBytes = limit
+		d := newDispatcher(t, NewMemoryStore(), c)
+		e := register(t, d.View, Endpoint{Auth: BearerToken(word)})
+		a, err := d.SendTest(t.Context(), e.ID, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(len(a.ResponseBody)) != limit || !a.Truncated || bytes.Contains(a.ResponseBody, []byte("mark")) || !bytes.HasPrefix(a.ResponseBody, []byte("[redacted].[redacted].")) {
+			t.Errorf("limit %d: %d bytes are kept, truncated: %v: %.40s", limit, len(a.ResponseBody), a.Truncated, a.ResponseBody)
+		}
 	}
 }

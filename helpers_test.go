@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -303,4 +304,13 @@ func noticed[N Notice](n *notices) (found []N) {
 func observedLog() (*zap.Logger, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.DebugLevel)
 	return zap.New(core), logs
+}
+
+// logText returns all that was logged.
+func logText(logs *observer.ObservedLogs) string {
+	text := ""
+	for _, entry := range logs.All() {
+		text += fmt.Sprintln(entry.Message, entry.ContextMap())
+	}
+	return text
 }

@@ -1,9 +1,13 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -459,10 +463,13 @@ func TestAThousandHostileConnections(t *testing.T) {
 	var (
 		good     = make(chan time.Duration, healthy*each)
 		attacked atomic.Int64 // attempts at hostile receivers that have ended
+		failed   atomic.Int64 // attempts at healthy ones that were no success
+		served   atomic.Int64 // requests that healthy ones got
 		begun    sync.Map     // event ID to the time of its Publish
 		events   int
 	)
 	fine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
 		if at, ok := begun.Load(r.Header.Get("Webhook-Id")); ok {
 			good <- time.Since(at.(time.Time))
 		}
@@ -475,8 +482,11 @@ func TestAThousandHostileConnections(t *testing.T) {
 		// Half of it is for those that have not answered yet, or were slow for once.
 		Concurrency: 4 * attackers, DrainTimeout: time.Millisecond,
 		Observer: ObserverFunc(func(_ context.Context, n Notice) {
-			if n, ok := n.(AttemptFinished); ok && n.Delivery.Tenant == "hostile" {
+			switch n, ok := n.(AttemptFinished); {
+			case ok && n.Delivery.Tenant == "hostile":
 				attacked.Add(1)
+			case ok && !n.Success:
+				failed.Add(1)
 			}
 		}),
 	})
@@ -519,10 +529,89 @@ func TestAThousandHostileConnections(t *testing.T) {
 		}
 	}
 	measure("beside 1,000 hostile ones")
+	// Every healthy delivery was made, once and at its first attempt, while all of
+	// the hostile ones were in flight.
+	if n := served.Load(); n != 3*healthy*each || failed.Load() > 0 {
+		t.Errorf("healthy endpoints got %d requests, want %d; %d attempts failed", n, 3*healthy*each, failed.Load())
+	}
 	if n := attacked.Load(); n > 0 {
 		t.Errorf("%d attempts at hostile receivers had ended by then", n)
 	}
 	if n := holding(); n != attackers {
 		t.Errorf("%d hostile requests were made, want %d", n, attackers)
+	}
+	pending, err := d.Tenant("hostile").Deliveries(t.Context(), DeliveryFilter{States: []State{StatePending}, Limit: 1000})
+	if err != nil || len(pending.Items) != attackers {
+		t.Errorf("%d deliveries to hostile receivers are pending, want %d; %v", len(pending.Items), attackers, err)
+	}
+}
+
+// rawReceiver answers every connection by what say makes of the request.
+func rawReceiver(t *testing.T, say func(q *http.Request) string) Config {
+	c := testConfig(nil)
+	c.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			defer func() { _ = server.Close() }()
+			br := bufio.NewReader(server)
+			for {
+				q, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, q.Body)
+				if _, err := io.WriteString(server, say(q)); err != nil {
+					return
+				}
+			}
+		}()
+		return client, nil
+	}
+	return c
+}
+
+// What is malformed in an answer is quoted by net/http.
+func TestAMalformedAnswerPutsNoCredentialInTheLog(t *testing.T) {
+	for name, form := range map[string]string{
+		"status line": "%s\r\n\r\n", "status code": "HTTP/1.1 %s x\r\n\r\n", "header": "HTTP/1.1 200 OK\r\nX Y%s\r\n\r\n",
+		"transfer encoding": "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n", "content length": "HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rawReceiver(t, func(q *http.Request) string {
+				return fmt.Sprintf(form, strings.TrimPrefix(q.Header.Get("Authorization"), "Bearer "))
+			})
+			logger, logs := observedLog()
+			c.Logger = logger
+			d := newDispatcher(t, NewMemoryStore(), c)
+			e := register(t, d.View, Endpoint{Auth: BearerToken("mark-of-the-bearer-token")})
+			if _, err := d.SendTest(t.Context(), e.ID, "test"); err != nil {
+				t.Fatal(err)
+			}
+			if text := logText(logs); strings.Contains(text, "mark-of-the-bearer-token") {
+				t.Errorf("the log has it: %s", text)
+			}
+		})
+	}
+}
+
+// The text about a certificate is the receiver's: here its name is the credential.
+func TestACertificatePutsNoCredentialInAnAttempt(t *testing.T) {
+	const token = "mark-of-the-bearer-token"
+	certificate := authority(t, "authority", nil).server(t, x509.Certificate{DNSNames: []string{token}}).with()
+	r := newTLSReceiver(t, &tls.Config{Certificates: []tls.Certificate{certificate}}, false)
+	c := testConfig(nil)
+	c.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", r.Listener.Addr().String())
+	}
+	logger, logs := observedLog()
+	c.Logger = logger
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := register(t, d.View, Endpoint{URL: "https://receiver.example/", Auth: BearerToken(token)})
+	a, err := d.SendTest(t.Context(), e.ID, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(a.Error, "TLS: certificate is valid for [redacted], not ") || strings.Contains(logText(logs), token) {
+		t.Errorf("Error: %s; log: %s", a.Error, logText(logs))
 	}
 }

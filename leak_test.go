@@ -3,11 +3,14 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -34,6 +37,41 @@ func echo(w http.ResponseWriter, q *http.Request) {
 	w.WriteHeader(max(code, 200))
 	text, _ := json.Marshal(map[string]any{"headers": q.Header, "url": q.URL.String()})
 	fmt.Fprintf(w, "%s", text)
+}
+
+// badAnswers are answers that net/http quotes in its errors, with what the receiver
+// was sent in them.
+var badAnswers = []string{
+	"%s\r\n\r\n", "HTTP/1.1 %s x\r\n\r\n", "HTTP/1.1 200 OK\r\nX Y%s\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: %s\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\n",
+}
+
+// hostileEcho is echo, but for the hosts of a server of tokens, which issues token;
+// of a proxy, which keeps what is meant for itself; of a receiver whose redirect is
+// no URL; and of one that answers with what is no HTTP.
+func hostileEcho(token string) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		q.Header.Del("Proxy-Authorization")
+		switch host, _, _ := strings.Cut(q.Host, "."); host {
+		case "tokens":
+			_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":60}`, token)
+		case "redirects":
+			body, _ := io.ReadAll(q.Body)
+			w.Header().Set("Location", fmt.Sprintf("http://[%s %v %s", q.URL, q.Header, body))
+			w.WriteHeader(http.StatusFound)
+		case "malformed":
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			form := badAnswers[int(q.URL.Path[1]-'0')]
+			_, credentials, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+			_, _ = fmt.Fprintf(conn, form, fmt.Sprint(credentials, " ", q.URL.RawQuery, " ", q.Header.Get("X-Api-Key")))
+			_ = conn.Close()
+		default:
+			echo(w, q)
+		}
+	}
 }
 
 // mark is a secret that must not be seen.
@@ -309,15 +347,24 @@ func TestNothingLeaks(t *testing.T) {
 
 func (h *hunt) run(service *service) {
 	t, ctx := h.t, h.t.Context()
-	r := newReceiver(t, echo)
+	token := h.mark("an access token", "m4rk-access-token~+/0123456789==")
+	r := newReceiver(t, hostileEcho(token))
 	out, seen := new(bytes.Buffer), &notices{}
 	config := withKeys(r, h.keys)
 	config.Logger, config.Observer = leakyLog(out), seen
 	config.Profile.Retry = Schedule(time.Second, time.Second)
+	config.Authorizer = clientCredentials
+	proxied := config.Network
+	password := h.mark("a proxy's password", "m4rk-proxy-password+/=")
+	proxied.Proxy = func(*http.Request) (*url.URL, error) {
+		return &url.URL{Scheme: "http", User: url.UserPassword("user", password), Host: "proxy.example:3128"}, nil
+	}
+	config.Networks = map[string]Network{"acme/proxied": proxied}
 	config.Catalog = []EventType{{Name: "test"}, {Name: "ping"}}
 	config.Profiles = map[string]Profile{
 		"token": {Signer: SecretHeader{Name: "X-Token"}}, "hmac": {Signer: HMAC{Header: "X-Signature", Key: hex.DecodeString}},
 		"unknown": {Signer: unknownSigner{}}, "panics": {Signer: panickingSigner{}}, "several": {Signer: Signers{StandardWebhooks{}, unknownSigner{}}},
+		"asks": {Verification: ChallengeEcho{}}, "shakes": {Verification: handshake},
 		"quotes": {Signer: quotingSigner("%s")}, "quotes %x": {Signer: quotingSigner("%x")}, "quotes %q": {Signer: quotingSigner("%+q")},
 	}
 	store := &testStore{Store: NewMemoryStore()}
@@ -330,6 +377,7 @@ func (h *hunt) run(service *service) {
 	auths := []Auth{
 		BasicAuth("user", h.mark("a password", `m4rk-pass"<word>\`)), BearerToken(h.mark("a token", "m4rk-token~+/0123456789==")),
 		APIKey("X-Api-Key", h.mark("an API key", `m4rk "key" <0123456789>`)), {},
+		OAuth2(tokenURL, "m4rk-id", h.mark("a client secret", "m4rk-client-secret&/+0123456789"), "scope"),
 	}
 	var ids []string
 	for n, profile := range []string{"", "token", "hmac", "unknown", "panics", "several", "quotes", "quotes %x", "quotes %q"} {
@@ -358,6 +406,7 @@ func (h *hunt) run(service *service) {
 			ids = append(ids, got.ID)
 		}
 	}
+	h.others(d, auths, query)
 	generated, err := d.Register(ctx, Endpoint{URL: "http://generated.example/200", Tenant: "acme"})
 	if err != nil {
 		t.Fatal(err)
@@ -370,6 +419,7 @@ func (h *hunt) run(service *service) {
 	for range 7 {
 		publish(t, d, Event{Tenant: "acme"})
 	}
+	publish(t, d, Event{Tenant: "acme/proxied"})
 	time.Sleep(time.Minute)
 	if service != nil { // an outage
 		service.down.Store(true)
@@ -413,12 +463,62 @@ func (h *hunt) run(service *service) {
 	// The marks were on their way: what is not seen is not merely not there.
 	var sent strings.Builder
 	for _, q := range r.all() {
-		fmt.Fprintln(&sent, q.Path, q.Header)
+		fmt.Fprintln(&sent, q.Path, q.Header, string(q.Body))
 	}
-	for _, part := range []string{"m4rk-query", "m4rk-header", "m4rk-cookie", "m4rk-token", `m4rk "key"`, `m4rk token "whsec_`, base64.StdEncoding.EncodeToString([]byte(`user:m4rk-pass"<word>\`))} {
+	for _, part := range []string{"m4rk-query", "m4rk-header", "m4rk-cookie", "m4rk-token", `m4rk "key"`, `m4rk token "whsec_`, base64.StdEncoding.EncodeToString([]byte(`user:m4rk-pass"<word>\`)),
+		"m4rk-access-token", "m4rk-client-secret", base64.StdEncoding.EncodeToString([]byte("user:" + password))} {
 		if !strings.Contains(sent.String(), part) {
 			t.Errorf("%s was never sent", part)
 		}
+	}
+}
+
+// others registers endpoints that are sent to, but not managed: behind a proxy,
+// with a client certificate, at receivers that answer badly, and some that are asked
+// for their consent.
+func (h *hunt) others(d *Dispatcher, auths []Auth, query func(int) string) {
+	t, ctx := h.t, h.t.Context()
+	sender := authority(t, "authority", nil).client(t, x509.Certificate{})
+	key := sender.keyPEM(t)
+	block, _ := pem.Decode([]byte(h.mark("a client's key", key.Value)))
+	h.mark("a client's key, its bytes", string(block.Bytes))
+	es := []Endpoint{
+		{URL: "https://tls.example/200" + query(20), TLS: EndpointTLS{Certificate: sender.pem(), Key: key}},
+		{URL: "http://behind.example/200" + query(21), Tenant: "acme/proxied", Auth: auths[1]},
+		{URL: "http://behind.example/407" + query(22), Tenant: "acme/proxied", Auth: auths[4]},
+	}
+	for n, auth := range auths {
+		for form := range badAnswers {
+			es = append(es, Endpoint{URL: fmt.Sprintf("http://malformed.example/%d%s", form, query(30+n)), Auth: auth})
+		}
+		for _, profile := range []string{"asks", "shakes"} {
+			for _, host := range []string{"echoes", "redirects", "malformed"} {
+				es = append(es, Endpoint{URL: "http://" + host + ".example/0" + query(40+n), Auth: auth, Profile: profile})
+			}
+		}
+	}
+	for n, e := range es {
+		setDefault(&e.Tenant, "acme")
+		e.Secrets = []Secret{h.secret(fmt.Sprint("a secret of another ", n), NewSecret())}
+		got, err := d.Register(ctx, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.see("Register", got, nil)
+		for _, v := range []*View{d.View, d.Tenant("acme")} {
+			if e.Profile != "" {
+				err := v.Verify(ctx, got.ID)
+				if !errors.Is(err, ErrNotVerified) {
+					t.Errorf("%s: Verify returns %v", e.URL, err)
+				}
+				h.see("Verify", nil, err)
+				continue
+			}
+			a, err := v.SendTest(ctx, got.ID, "ping")
+			h.see("SendTest", a, err)
+		}
+		read, err := d.Endpoint(ctx, got.ID)
+		h.see("Endpoint", read, err)
 	}
 }
 

@@ -544,7 +544,9 @@ func TestClientSecretsAndTokensAreShownNowhere(t *testing.T) {
 			case q.Host == "tokens.example":
 				_, _ = fmt.Fprintf(w, `{"access_token":%q}`, token)
 			default:
+				w.Header().Set("X-Echo", q.Header.Get("Authorization"))
 				w.WriteHeader(http.StatusUnauthorized)
+				_ = json.NewEncoder(w).Encode(q.Header)
 			}
 		})
 		c, told := authorized(r), new(notices)
@@ -580,6 +582,54 @@ func TestClientSecretsAndTokensAreShownNowhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An access token that a receiver repeats is a credential like any other.
+func TestAnAccessTokenThatIsEchoedIsRedacted(t *testing.T) {
+	const token = "mark-of-the-access-token"
+	r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+		if q.Host == "tokens.example" {
+			_, _ = fmt.Fprintf(w, `{"access_token":%q}`, token)
+			return
+		}
+		w.Header().Set("X-Echo", q.Header.Get("Authorization"))
+		_, _ = io.WriteString(w, q.Header.Get("Authorization"))
+	})
+	c := authorized(r)
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := register(t, d.View, Endpoint{Auth: OAuth2(tokenURL, "id", clientSecret)})
+	a, err := d.SendTest(t.Context(), e.ID, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%v %s", a.ResponseHeaders, a.ResponseBody); strings.Contains(text, token) {
+		t.Errorf("the attempt holds the access token: %s", text)
+	}
+}
+
+// The words of a token server are not for anybody.
+func TestTheWordsOfATokenServerAreNotShown(t *testing.T) {
+	logger, logs := observedLog()
+	r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+		_ = q.ParseForm()
+		_, secret, _ := q.BasicAuth()
+		if secret == "" {
+			secret = q.Form.Get("client_secret")
+		}
+		w.Header().Set("Location", "http://[words-of-the-server "+fmt.Sprintf("%x", secret))
+		w.WriteHeader(http.StatusFound)
+	})
+	c := authorized(r)
+	c.Logger = logger
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := register(t, d.View, Endpoint{Auth: OAuth2(tokenURL, "id", "mark-of-the-client-secret")})
+	a, err := d.SendTest(t.Context(), e.ID, "test")
+	text := fmt.Sprint(a.Error, err) + logText(logs)
+	for _, m := range []string{"words-of-the-server", fmt.Sprintf("%x", "mark-of-the-client-secret")} {
+		if strings.Contains(text, m) {
+			t.Errorf("%s is shown: %s", m, text)
+		}
+	}
 }
 
 func TestATokenEndpointIsGuardedWhenItIsDialled(t *testing.T) {

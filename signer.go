@@ -123,9 +123,11 @@ func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`
 //
 // Each endpoint's configuration is encrypted with a data key of its own, of 32
 // bytes, and only that is wrapped. All methods are called concurrently; the
-// contexts of Wrap and Unwrap have a deadline. None may keep or change what it is
-// given. Errors match [ErrKey] and carry the method's own; they, and what is
-// logged, must not quote a data key. A panic is an error.
+// contexts of Wrap and Unwrap have a deadline, which they must heed: whoever asked
+// waits until they return, and so does the end of [Dispatcher.Run]. None may keep
+// or change what it is given. Errors match [ErrKey] and carry the method's own,
+// but for a tenant's View; they, and what is logged, must not quote a data key. A
+// panic is an error.
 type Keys interface {
 	// Current returns the ID of the master key under which new data keys are
 	// wrapped, 1 to 255 bytes. It is asked at each write and may change. It must
@@ -842,11 +844,11 @@ func newTokenError(err error, a Auth) *tokenError {
 		return &tokenError{text: "timeout", cause: err}
 	}
 	text, id, secret := err.Error(), url.QueryEscape(a.Name), url.QueryEscape(a.Secret.Value)
-	for _, form := range []string{
+	for _, word := range []string{
 		a.Secret.Value, secret, // RFC 6749, section 2.3.1, in the body and in the header
 		base64.StdEncoding.EncodeToString([]byte(id + ":" + secret)), base64.StdEncoding.EncodeToString([]byte(a.Name + ":" + a.Secret.Value)),
 	} {
-		if strings.Contains(text, form) {
+		if redact.Holds(text, word) {
 			return &tokenError{text: fmt.Sprintf("the text of the %T is withheld, it contains the client secret", err)}
 		}
 	}
@@ -1023,37 +1025,45 @@ func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, e
 	if err != nil {
 		return 0, err
 	}
-	res, err := d.ask(within, t, r)
-	var told error // to the endpoint's owner
-	level := zap.InfoLevel
+	res, token, err := d.ask(within, t, r)
+	told := err // to the endpoint's owner
+	level, ours := zap.InfoLevel, false
 	switch {
 	case err == nil:
-		rate, err = t.consent(res, challenge)
-		told = err
+		if rate, err = t.consent(res, challenge); err == nil {
+			return rate, nil
+		}
+		if told = err; t.shown(err.Error(), token) != err.Error() {
+			told = errors.New(t.shown(err.Error(), token))
+		}
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	default:
-		told = errors.New(ownerText(err))
-		if errors.Is(err, wire.ErrBlocked) || errors.Is(err, wire.ErrURL) {
+		told = errors.New(t.shown(ownerText(err), token))
+		e, ok := errors.AsType[*tokenError](err)
+		if ours = ok && e.ours || errors.Is(err, wire.ErrProxy); ours || errors.Is(err, wire.ErrBlocked) || errors.Is(err, wire.ErrURL) {
 			level = zap.WarnLevel
 		}
 	}
-	if err != nil {
-		d.log.Log(level, "an endpoint is not verified", zap.String("endpoint", t.record.ID), zap.String("url", withoutQuery(t.url)), zap.NamedError("error", operatorError(err)))
-		return 0, fmt.Errorf("%w: %w", ErrNotVerified, told)
+	d.log.Log(level, "an endpoint is not verified", zap.String("endpoint", t.record.ID), zap.String("url", withoutQuery(t.url)),
+		zap.NamedError("error", t.tellable(operatorError(err), token)))
+	if ours {
+		return 0, told
 	}
-	return rate, nil
+	return 0, fmt.Errorf("%w: %w", ErrNotVerified, told)
 }
 
-// ask sends a request of a Verification.
-func (d *Dispatcher) ask(ctx context.Context, t *target, r *http.Request) (*http.Response, error) {
+// ask sends a request of a Verification, and returns the header that was fetched
+// for it.
+func (d *Dispatcher) ask(ctx context.Context, t *target, r *http.Request) (res *http.Response, token string, err error) {
 	if t.refused != nil {
-		return nil, t.refused
+		return nil, "", t.refused
 	}
-	if _, err := t.authorize(ctx, r.Header); err != nil {
-		return nil, err
+	if token, err = t.authorize(ctx, r.Header); err != nil {
+		return nil, "", err
 	}
-	return t.client.HTTP(ctx, t.profile.UserAgent).Do(r)
+	res, err = t.client.HTTP(ctx, t.profile.UserAgent).Do(r)
+	return res, token, err
 }
 
 // ownerText returns what an endpoint's owner is told of a request that brought no

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,11 +9,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -796,5 +800,89 @@ func TestVerifyLogsNoSecrets(t *testing.T) {
 	}
 	if !bytes.Contains([]byte(text), []byte("receiver.example/hook")) {
 		t.Errorf("the operator is not told which receiver it is: %s", text)
+	}
+}
+
+// A redirect to what is no URL makes http.Client fail with an error that has the
+// URL of the request.
+func TestConsentIsFoundInARedirectThatIsNoURL(t *testing.T) {
+	logger, logs := observedLog()
+	c := asking(newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Location", "http://[::1")
+		w.Header().Set("WebHook-Allowed-Origin", "*")
+		w.WriteHeader(http.StatusFound)
+	}), handshake)
+	c.Logger, c.Keys = logger, keysOf(t, "k")
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := register(t, d.View, Endpoint{Profile: "asking", URL: receiverURL + "?key=mark-of-the-query"})
+	err := d.Verify(t.Context(), e.ID)
+	if text := fmt.Sprint(err) + logText(logs); strings.Contains(text, "mark-of-the-query") {
+		t.Errorf("the query is shown: %s", text)
+	}
+	if err != nil {
+		t.Errorf("the receiver has agreed, whatever its status is: %v", err)
+	}
+}
+
+// "It makes one request."
+func TestVerifyMakesOneRequest(t *testing.T) {
+	var n atomic.Int64
+	conns := 0
+	c := asking(nil, handshake)
+	c.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conns++
+		client, server := net.Pipe()
+		go func() {
+			defer func() { _ = server.Close() }()
+			br := bufio.NewReader(server)
+			for served := 0; ; served++ {
+				q, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, q.Body)
+				n.Add(1)
+				if served > 0 {
+					return
+				}
+				if _, err := io.WriteString(server, "HTTP/1.1 200 OK\r\nWebHook-Allowed-Origin: *\r\nContent-Length: 0\r\n\r\n"); err != nil {
+					return
+				}
+			}
+		}()
+		return client, nil
+	}
+	d := newDispatcher(t, NewMemoryStore(), c)
+	start(t, d)
+	for !d.running.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	e := register(t, d.View, Endpoint{Profile: "asking"})
+	if err := d.Verify(t.Context(), e.ID); err != nil {
+		t.Fatal(err)
+	}
+	before := n.Load()
+	err := d.Verify(t.Context(), e.ID)
+	if made := n.Load() - before; made != 1 {
+		t.Errorf("the second Verify made %d requests (%d connections): %v", made, conns, err)
+	}
+}
+
+// What is ours is not the receiver's refusal.
+func TestAFaultOfOursIsNoRefusal(t *testing.T) {
+	c := asking(newReceiver(t, consents("", nil)), handshake)
+	c.Authorizer = AuthorizerFunc(func(context.Context, *http.Client, Auth) (string, time.Time, error) { panic("x") })
+	d := newDispatcher(t, NewMemoryStore(), c)
+	e := register(t, d.View, Endpoint{Profile: "asking", Auth: OAuth2(tokenURL, "id", "secret")})
+	err := d.Verify(t.Context(), e.ID)
+	if err == nil || errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "the authorizer panicked") {
+		t.Errorf("an authorizer panics: %v", err)
+	}
+	c.Network.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New("no proxy today") }
+	d = newDispatcher(t, NewMemoryStore(), c)
+	e = register(t, d.View, Endpoint{Profile: "asking"})
+	err = d.Verify(t.Context(), e.ID)
+	if err == nil || errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), "the sender's own network failed") {
+		t.Errorf("a proxy fails: %v", err)
 	}
 }

@@ -168,8 +168,8 @@ func describe(err error) error {
 		}
 		return fmt.Errorf("the token endpoint answered with status %d", e.Response.StatusCode)
 	}
-	if e, ok := errors.AsType[*url.Error](err); ok { // no answer came
-		return e.Err
+	if e, ok := errors.AsType[*url.Error](err); ok && !strings.Contains(e.Err.Error(), "Location") { // no answer came
+		return e.Err // of a Location that is no URL, an http.Client of the caller's own would quote it
 	}
 	return errors.New("the token endpoint's answer is malformed")
 }

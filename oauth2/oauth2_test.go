@@ -202,6 +202,10 @@ func TestFailuresAreToldWithoutTheServersWords(t *testing.T) {
 		{"elsewhere", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/mark", http.StatusTemporaryRedirect)
 		}, secret, "the token endpoint answered with status 307"},
+		{"nowhere", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://[mark "+secret)
+			w.WriteHeader(http.StatusFound)
+		}, secret, "the token endpoint answered with status 302"},
 		{"no JSON", says(200, "<html>"+words), secret, "the token endpoint's answer is malformed"},
 		{"an empty answer", says(200, ""), secret, "the token endpoint's answer is malformed"},
 		{"no token", says(200, `{"token_type":"bearer","mark":"`+words+`"}`), secret, "the token endpoint's answer is malformed"},
@@ -388,6 +392,10 @@ func TestNothingOfTheServerIsInAnError(t *testing.T) {
 	for _, client := range []*http.Client{
 		serve(says(401, `{"error":"mark","error_description":"mark `+secret+`"}`)),
 		serve(says(200, "mark")),
+		serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // of which http.Client makes an error that quotes it
+			w.Header().Set("Location", "http://[mark "+secret)
+			w.WriteHeader(http.StatusFound)
+		})),
 		{Transport: transportFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("unreachable") })},
 	} {
 		var c ClientCredentials
