@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -419,8 +420,12 @@ func TestUnusableKeysAreErrorsOfEveryCallThatNeedsThem(t *testing.T) {
 						continue // they do not need the configuration
 					}
 					err := c.call(t.Context(), view, id)
-					mustContain(t, err, ErrKey, tt.want, e.ID)
-					mustContain(t, err, tt.is)
+					mustContain(t, err, ErrKey, e.ID)
+					if view == d.View {
+						mustContain(t, err, tt.is, tt.want)
+					} else if strings.Contains(err.Error(), tt.want) || tt.is != ErrKey && errors.Is(err, tt.is) {
+						t.Errorf("a tenant reads %v", err)
+					}
 				}
 			}
 			if tt.keys == down || name == "panicking" {
@@ -883,14 +888,16 @@ func TestAttemptsHoldNothingOfASealedConfiguration(t *testing.T) {
 		d := newDispatcher(t, NewMemoryStore(), config)
 		e := full()
 		e.Headers["Cookie"] = "m4rked-cookie"
+		e.URL = "http://receiver.example/services/m4rked%20path?key=m4rked-query"
 		id := register(t, d.View, e).ID
 		a, err := d.SendTest(t.Context(), id, "ping")
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := fmt.Sprintf("%s %v %v %s", a.URL, a.RequestHeaders, a.ResponseHeaders, a.ResponseBody)
+		text = strings.ReplaceAll(text, "%20", " ")
 		for part, hidden := range map[string]bool{
-			"m4rked-key": true, "m4rked-cookie": true, "m4rked-query": sealed, "m4rked-header": sealed,
+			"m4rked-key": true, "m4rked-cookie": true, "m4rked-query": sealed, "m4rked-header": sealed, "m4rked path": sealed,
 		} {
 			if strings.Contains(text, part) == hidden {
 				t.Errorf("sealed %v: %s hidden should be %v: %s", sealed, part, hidden, text)
@@ -901,6 +908,177 @@ func TestAttemptsHoldNothingOfASealedConfiguration(t *testing.T) {
 		}
 		if sealed && a.URL != "http://receiver.example/[redacted]" {
 			t.Errorf("the URL is recorded as %s", a.URL)
+		}
+	}
+}
+
+// A later version has put there what this one has no name for.
+func TestWhatALaterVersionHasStoredIsKept(t *testing.T) {
+	store := NewMemoryStore()
+	d := newDispatcher(t, store, testConfig(newReceiver(t, nil)))
+	sealing := newDispatcher(t, store, withKeys(newReceiver(t, nil), keysOf(t, "k")))
+	for name, write := range map[string]func(id string) error{
+		"Reseal": func(string) error { _, err := sealing.Reseal(t.Context()); return err },
+		"Update": func(id string) error {
+			_, err := sealing.Update(t.Context(), Endpoint{ID: id, URL: receiverURL, Events: []string{"*"}})
+			return err
+		},
+		"RotateSecret": func(id string) error { _, err := d.RotateSecret(t.Context(), id, Secret{}, 0); return err },
+	} {
+		e := register(t, d.View, Endpoint{Headers: map[string]string{"X-Own": "old"}})
+		r := stored(t, store, e.ID)
+		r.Config = append(r.Config[:len(r.Config)-1], `,"ofALaterVersion":{"a":[1,"<kept>"]},"URL":"http://other.example/","url":"`+receiverURL+`"}`...)
+		if _, err := store.PutEndpoint(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(e.ID); err != nil {
+			t.Fatal(err)
+		}
+		r = stored(t, store, e.ID)
+		plain, err := sealing.unseal(t.Context(), &r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members map[string]any
+		if err := json.Unmarshal(plain.Config, &members); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(members["ofALaterVersion"]); got != "map[a:[1 <kept>]]" || members["url"] != receiverURL {
+			t.Errorf("%s makes the configuration %s", name, plain.Config)
+		}
+		if _, ok := members["headers"]; ok == (name == "Update") {
+			t.Errorf("%s makes the configuration %s", name, plain.Config)
+		}
+	}
+}
+
+type panicsAtCurrent struct{ Keys }
+
+func (panicsAtCurrent) Current() string { panic("down") }
+
+func TestAPanicOfCurrentIsAnErrorOfReseal(t *testing.T) {
+	store := NewMemoryStore()
+	d := newDispatcher(t, store, withKeys(nil, keysOf(t, "k")))
+	e := register(t, d.View, Endpoint{})
+	panics := newDispatcher(t, store, withKeys(nil, panicsAtCurrent{keysOf(t, "k")}))
+	done, err := panics.Reseal(t.Context())
+	mustContain(t, err, ErrKey, "the keys panicked: string", e.ID)
+	if done != (Resealed{Unreadable: 1}) {
+		t.Errorf("Reseal returns %+v", done)
+	}
+}
+
+// During an outage it does not ask for each endpoint in turn. One that is lost,
+// which a key service says at once, keeps nothing from the others.
+func TestResealInAnOutageEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, service := NewMemoryStore(), newService(t, "new", "old")
+		d := newDispatcher(t, store, withKeys(nil, keysOf(t, "lost")))
+		for range 100 {
+			register(t, d.View, Endpoint{})
+		}
+		d = newDispatcher(t, store, withKeys(nil, keysOf(t, "old")))
+		for range 1000 {
+			register(t, d.View, Endpoint{})
+		}
+		d = newDispatcher(t, store, withKeys(nil, service))
+		service.hangs.Store(true)
+		start := time.Now()
+		done, err := d.Reseal(t.Context())
+		mustContain(t, err, ErrKey, "given up, the key service does not answer")
+		if took := time.Since(start); took > time.Minute || done.Sealed != 0 || done.Unreadable > 10 {
+			t.Errorf("it took %v: %+v", took, done)
+		}
+		service.hangs.Store(false)
+		done, err = d.Reseal(t.Context())
+		mustContain(t, err, ErrKey, "100 endpoints are left as they were")
+		if done != (Resealed{Sealed: 1000, Unreadable: 100}) {
+			t.Errorf("Reseal returns %+v", done)
+		}
+	})
+}
+
+// It would tell of the operator's account there.
+func TestATenantIsNotToldWhatTheKeyServiceSays(t *testing.T) {
+	store := NewMemoryStore()
+	registered := newDispatcher(t, store, withKeys(newReceiver(t, nil), keysOf(t, "k")))
+	e := register(t, registered.View, Endpoint{Tenant: "acme"})
+	s := newService(t, "k")
+	s.down.Store(true)
+	config := withKeys(newReceiver(t, nil), s)
+	logger, logs := observedLog()
+	config.Logger = logger
+	d := newDispatcher(t, store, config)
+	_, read := d.Tenant("acme").Endpoint(t.Context(), e.ID)
+	_, written := d.Tenant("acme").Register(t.Context(), Endpoint{URL: receiverURL})
+	for _, err := range []error{read, written} {
+		mustContain(t, err, ErrKey, "endpoint")
+		if errors.Is(err, errServiceDown) || strings.Contains(err.Error(), "service") || strings.Contains(err.Error(), `"k"`) {
+			t.Errorf("the tenant reads: %v", err)
+		}
+	}
+	if text := logText(logs); strings.Count(text, errServiceDown.Error()) != 2 || !strings.Contains(text, e.ID) || !strings.Contains(text, "acme") {
+		t.Errorf("the operator reads: %s", text)
+	}
+	_, err := d.Endpoint(t.Context(), e.ID)
+	mustContain(t, err, errServiceDown, e.ID)
+	s.down.Store(false)
+	s.hangs.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.Tenant("acme").Endpoint(ctx, e.ID); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that has gone reads: %v", err)
+	}
+}
+
+// An endpoint that takes long to open is sent to under a lease that covers the
+// attempt, or not at all.
+func TestTheLeaseCoversOpeningAndAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, service := NewMemoryStore(), newService(t, "k")
+		r := newReceiver(t, after(9*time.Second))
+		c := withKeys(r, service)
+		c.Profile.Timeout, c.Lease = 10*time.Second, 11*time.Second
+		d := newDispatcher(t, store, c)
+		register(t, d.View, Endpoint{})
+		service.delay = 4 * time.Second
+		start(t, d)
+		start(t, newDispatcher(t, store, c))
+		id := publish(t, d, Event{}).EventID
+		time.Sleep(5 * time.Minute)
+		if n := len(r.all()); n != 1 {
+			t.Errorf("%d requests for one delivery", n)
+		}
+		if got := delivery(t, d, id); got.State != StateDelivered || got.Attempts != 1 {
+			t.Errorf("the delivery is %+v", got)
+		}
+	})
+}
+
+// As Reseal says.
+func TestAttemptsFromBeforeThereWereKeysStayAsTheyAre(t *testing.T) {
+	store, r := NewMemoryStore(), newReceiver(t, nil)
+	d := newDispatcher(t, store, testConfig(r))
+	e := register(t, d.View, Endpoint{URL: receiverURL + "?key=mark-of-the-query", Headers: map[string]string{"X-Own": "mark-of-the-header"}})
+	before, err := d.SendTest(t.Context(), e.ID, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = newDispatcher(t, store, withKeys(r, keysOf(t, "k")))
+	if done, err := d.Reseal(t.Context()); err != nil || done.Sealed != 1 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	after, err := d.SendTest(t.Context(), e.ID, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		attempt Attempt
+		hidden  bool
+	}{{before, false}, {after, true}} {
+		as, err := store.ListAttempts(t.Context(), tt.attempt.DeliveryID)
+		if text := fmt.Sprint(as, err); strings.Contains(text, "mark-of") == tt.hidden {
+			t.Errorf("hidden should be %v: %s", tt.hidden, text)
 		}
 	}
 }

@@ -114,8 +114,9 @@
 // is the receiver's fault if the proxy answers others meanwhile, and, if there are
 // none, from the third time on.
 //
-// Through a proxy, a URL's port and an address in it are judged as ever, but names
-// are resolved by the proxy: it must refuse, after DNS, what is not public, as
+// Through a proxy, a URL's port and an address in it are judged as ever, and names
+// that only the sender's own network can know are refused, but other names are
+// resolved by the proxy: it must refuse, after DNS, what is not public, as
 // smokescreen does by itself and Squid and Envoy by rules. Requests to http URLs are
 // not tunnelled through an HTTP proxy but made by it, and what it answers itself
 // counts as the receiver's answer, unless it is 407 or says so in a header of
@@ -143,7 +144,7 @@
 // the application's own ([NewKeys]) or those of a key management service ([Keys]).
 // [Dispatcher.Reseal] follows a change of the master key, and seals what was stored
 // before. Events and the log of attempts are not encrypted; of an endpoint the log
-// holds its URL up to the query. Who can write to the database can still put an
+// holds scheme and host of its URL. Who can write to the database can still put an
 // endpoint of his own there, in clear.
 //
 // # Stores
@@ -166,6 +167,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -217,8 +219,9 @@ var (
 	// ErrKey says that the stored configuration of an endpoint could not be
 	// opened, or sealed, with [Config].Keys: its master key is missing, the key
 	// service failed, it was sealed with another key or for another endpoint or
-	// tenant, or has been changed. The text says which. Nothing was sent or
-	// stored.
+	// tenant, or has been changed. The text says which, to the Dispatcher's own
+	// View; that of a tenant says no more than the endpoint's ID, and the log the
+	// rest. Nothing was sent or stored.
 	ErrKey = errors.New("unusable key")
 )
 
@@ -923,7 +926,7 @@ func (v *View) setDisabled(ctx context.Context, id string, disabled bool, reason
 		}
 		if !disabled {
 			if err := v.d.checkVerified(ctx, r); err != nil {
-				return err
+				return v.veil(err)
 			}
 		}
 		r.Disabled, r.DisabledReason = disabled, reason
@@ -979,7 +982,7 @@ func (v *View) verify(ctx context.Context, id string) (e Endpoint, enabled bool,
 	}
 	t, err := v.d.newTarget(ctx, &record)
 	if err != nil {
-		return e, false, err
+		return e, false, v.veil(err)
 	}
 	if t.profile.Verification == nil {
 		return e, false, fmt.Errorf("%w: its profile has no Verification", ErrNotSupported)
@@ -1109,7 +1112,7 @@ func (v *View) sendTest(ctx context.Context, endpointID, eventType string) (Atte
 	}
 	t, err := v.d.newTarget(ctx, &record)
 	if err != nil {
-		return Attempt{}, Claimed{}, err
+		return Attempt{}, Claimed{}, v.veil(err)
 	}
 	if v.d.unverified(&t.endpoint) {
 		return Attempt{}, Claimed{}, errUnverified
@@ -1565,7 +1568,24 @@ func (v *View) endpoint(ctx context.Context, id string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, err
 	}
-	return v.d.open(ctx, &r)
+	e, err := v.d.open(ctx, &r)
+	return e, v.veil(err)
+}
+
+// veil takes out of an error for a tenant what the operator's key service has
+// said; the log keeps it.
+func (v *View) veil(err error) error {
+	e, ok := errors.AsType[*keyError](err)
+	if !ok || v.scope.All {
+		return err
+	}
+	v.d.log.Warn("a tenant's call failed for its endpoint's key", zap.String("tenant", v.scope.Tenant), zap.Error(err))
+	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, ended) {
+			return &keyError{e.text, ended}
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrKey, e.text)
 }
 
 // delivery returns a delivery that is within the scope.
@@ -1585,7 +1605,11 @@ func (v *View) delivery(ctx context.Context, id string) (Delivery, error) {
 func (v *View) change(ctx context.Context, id string, rev int64, edit func(Endpoint) (Endpoint, error)) (changed Endpoint, err error) {
 	var config []byte // in clear
 	record, err := v.changeRecord(ctx, id, rev, func(r *EndpointRecord) error {
-		old, err := v.d.open(ctx, r)
+		plain, err := v.d.unseal(ctx, r)
+		if err != nil {
+			return v.veil(err)
+		}
+		old, err := plain.endpoint()
 		if err != nil {
 			return err
 		}
@@ -1596,8 +1620,11 @@ func (v *View) change(ctx context.Context, id string, rev int64, edit func(Endpo
 		if *r, err = next.record(); err != nil {
 			return err
 		}
+		if r.Config, err = withUnknown(r.Config, plain.Config); err != nil {
+			return err
+		}
 		config = r.Config
-		return v.d.seal(ctx, r)
+		return v.veil(v.d.seal(ctx, r))
 	})
 	if err != nil {
 		return Endpoint{}, err
@@ -1635,7 +1662,7 @@ func (v *View) put(ctx context.Context, e Endpoint) (Endpoint, error) {
 	}
 	config := record.Config
 	if err := v.d.seal(ctx, &record); err != nil {
-		return Endpoint{}, err
+		return Endpoint{}, v.veil(err)
 	}
 	if record, err = v.d.store.PutEndpoint(ctx, record); err != nil {
 		return Endpoint{}, err
@@ -1658,6 +1685,8 @@ type Resealed struct {
 //
 // What was stored in clear stays in the database's free pages, its logs and its
 // backups for as long as these are kept: where that matters, rotate the secrets too.
+// Attempts that were recorded before stay in the log as they are, with the
+// endpoint's URL and the values of its Headers, until [Config].Retention purges them.
 //
 // It may run beside everything else: it replaces exactly the version that it has
 // read, and where another change came first, takes that. It changes nothing of an
@@ -1665,18 +1694,22 @@ type Resealed struct {
 // [ErrConflict], and no notice tells of it. An endpoint that cannot be opened stays
 // as it is, and the error, which matches [ErrKey], names the first ten; the others
 // are done all the same. It can be cut short by ctx and called again: what is done
-// already is passed over. Without Config.Keys it is [ErrInvalid].
+// already is passed over. A key service that hangs, for 50 seconds without one
+// success between, ends it with an error that matches ErrKey. Without Config.Keys
+// it is [ErrInvalid].
 func (d *Dispatcher) Reseal(ctx context.Context) (done Resealed, err error) {
 	if d.config.Keys == nil {
 		return done, fmt.Errorf("reseal: %w: there is no Config.Keys", ErrInvalid)
 	}
 	var failed []error
+	var hung time.Duration // by those that failed, since the last that did not
 	for f := (EndpointFilter{Scope: Scope{All: true}, Limit: maxLimit}); ; {
 		page, err := d.store.ListEndpoints(ctx, f)
 		if err != nil {
 			return done, fmt.Errorf("reseal: %w", err)
 		}
 		for n := range page.Items {
+			start := time.Now()
 			kept, err := d.reseal(ctx, page.Items[n], &done)
 			if cut := ctx.Err(); cut != nil {
 				err = cut
@@ -1684,8 +1717,18 @@ func (d *Dispatcher) Reseal(ctx context.Context) (done Resealed, err error) {
 			if err != nil {
 				return done, fmt.Errorf("reseal: %w", err)
 			}
-			if kept != nil && len(failed) < 10 {
+			if kept == nil {
+				hung = 0
+				continue
+			}
+			if len(failed) < 10 {
 				failed = append(failed, kept)
+			}
+			if took := time.Since(start); took >= hangs {
+				hung += took
+			}
+			if hung >= patience {
+				return done, fmt.Errorf("reseal: given up, the key service does not answer: %w", errors.Join(failed...))
 			}
 		}
 		if f.Cursor = page.Next; f.Cursor == "" {
@@ -1702,11 +1745,15 @@ func (d *Dispatcher) Reseal(ctx context.Context) (done Resealed, err error) {
 // it cannot be opened or sealed; err is the store's.
 func (d *Dispatcher) reseal(ctx context.Context, r EndpointRecord, done *Resealed) (kept, err error) {
 	for tries := 0; ; tries++ {
-		if id, err := seal.KeyID(r.Config); err == nil && id == d.config.Keys.Current() {
+		current, err := d.sealedAsNow(&r)
+		if current {
 			done.Current++
 			return nil, nil
 		}
-		next, err := d.resealed(ctx, &r)
+		var next EndpointRecord
+		if err == nil {
+			next, err = d.resealed(ctx, &r)
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				done.Unreadable++
@@ -1730,21 +1777,36 @@ func (d *Dispatcher) reseal(ctx context.Context, r EndpointRecord, done *Reseale
 	}
 }
 
-func (d *Dispatcher) resealed(ctx context.Context, r *EndpointRecord) (EndpointRecord, error) {
-	e, err := d.open(ctx, r)
+// sealedAsNow reports whether a record is sealed under the current key.
+func (d *Dispatcher) sealedAsNow(r *EndpointRecord) (bool, error) {
+	now, err := seal.Current(d.config.Keys)
 	if err != nil {
-		return EndpointRecord{}, err
+		return false, &keyError{fmt.Sprintf("the configuration of endpoint %q cannot be sealed", r.ID), err}
 	}
-	next, err := e.record()
-	if err == nil {
-		err = d.seal(ctx, &next)
+	id, err := seal.KeyID(r.Config)
+	return err == nil && id == now, nil
+}
+
+// resealed returns the record as it is, sealed anew: a later version may have put
+// there what this one does not know.
+func (d *Dispatcher) resealed(ctx context.Context, r *EndpointRecord) (EndpointRecord, error) {
+	plain, err := d.unseal(ctx, r)
+	if err != nil {
+		return plain, err
 	}
-	return next, err
+	if _, err := plain.endpoint(); err != nil {
+		return plain, err
+	}
+	return plain, d.seal(ctx, &plain)
 }
 
 const (
 	keyTimeout  = 5 * time.Second // for what is asked of Config.Keys
 	keysAtATime = 16              // Unwraps of a listing
+	// A key service that says no does so at once: only one that keeps Reseal
+	// waiting, for so long each time and in all, is down.
+	hangs    = time.Second
+	patience = 10 * keyTimeout
 )
 
 // seal seals the configuration of a record that is about to be stored.
@@ -1756,32 +1818,50 @@ func (d *Dispatcher) seal(ctx context.Context, r *EndpointRecord) error {
 	defer cancel()
 	sealed, err := seal.Seal(ctx, d.config.Keys, r.Config, r.ID, r.Tenant)
 	if err != nil {
-		return fmt.Errorf("%w: the configuration of endpoint %q cannot be sealed: %w", ErrKey, r.ID, err)
+		return &keyError{fmt.Sprintf("the configuration of endpoint %q cannot be sealed", r.ID), err}
 	}
 	r.Config = sealed
 	return nil
 }
 
+// keyError matches ErrKey and its cause, which is for operators.
+type keyError struct {
+	text  string
+	cause error
+}
+
+func (e *keyError) Error() string { return fmt.Sprintf("%v: %s: %v", ErrKey, e.text, e.cause) }
+
+func (e *keyError) Unwrap() []error { return []error{ErrKey, e.cause} }
+
 // open returns the endpoint that a record holds, with its secrets.
 func (d *Dispatcher) open(ctx context.Context, r *EndpointRecord) (Endpoint, error) {
-	if !seal.Is(r.Config) {
-		return r.endpoint()
+	plain, err := d.unseal(ctx, r)
+	if err != nil {
+		return Endpoint{}, err
 	}
-	fail := func(err error) (Endpoint, error) {
-		return Endpoint{}, fmt.Errorf("%w: the stored configuration of endpoint %q cannot be opened: %w", ErrKey, r.ID, err)
+	return plain.endpoint()
+}
+
+// unseal returns a record with its configuration in clear.
+func (d *Dispatcher) unseal(ctx context.Context, r *EndpointRecord) (EndpointRecord, error) {
+	plain := *r
+	if !seal.Is(r.Config) {
+		return plain, nil
+	}
+	fail := func(err error) (EndpointRecord, error) {
+		return EndpointRecord{}, &keyError{fmt.Sprintf("the stored configuration of endpoint %q cannot be opened", r.ID), err}
 	}
 	if d.config.Keys == nil {
 		return fail(errors.New("it is sealed, and there is no Config.Keys"))
 	}
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
-	config, err := seal.Open(ctx, d.config.Keys, r.Config, r.ID, r.Tenant)
-	if err != nil {
+	var err error
+	if plain.Config, err = seal.Open(ctx, d.config.Keys, r.Config, r.ID, r.Tenant); err != nil {
 		return fail(err)
 	}
-	opened := *r
-	opened.Config = config
-	return opened.endpoint()
+	return plain, nil
 }
 
 // opensAtOnce reports whether opening the record asks no key service.
@@ -1986,6 +2066,28 @@ type endpointConfig struct {
 	CreatedBy   string            `json:"createdBy,omitempty"`
 	VerifiedAt  time.Time         `json:"verifiedAt,omitzero"`
 	AllowedRate float64           `json:"allowedRate,omitempty"`
+}
+
+// withUnknown adds to a configuration what another one holds that this version has
+// no name for: a later one has put it there, and will look for it.
+func withUnknown(config, old []byte) ([]byte, error) {
+	var unknown, all map[string]json.RawMessage
+	if err := json.Unmarshal(old, &unknown); err != nil {
+		return nil, errors.New("decode endpoint: it is no JSON object")
+	}
+	known := reflect.TypeFor[endpointConfig]()
+	for n := range known.NumField() {
+		name, _, _ := strings.Cut(known.Field(n).Tag.Get("json"), ",")
+		maps.DeleteFunc(unknown, func(member string, _ json.RawMessage) bool { return strings.EqualFold(member, name) })
+	}
+	if len(unknown) == 0 {
+		return config, nil
+	}
+	if err := json.Unmarshal(config, &all); err != nil {
+		return nil, errors.New("decode endpoint: it is no JSON object")
+	}
+	maps.Copy(all, unknown)
+	return json.Marshal(all)
 }
 
 type secretConfig struct {

@@ -66,6 +66,19 @@ func KeyID(sealed []byte) (string, error) {
 	return p.keyID, err
 }
 
+// Current returns the ID of the current master key. A panic of k is an error.
+func Current(k Keys) (keyID string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the keys panicked: %T", r)
+		}
+	}()
+	if keyID = k.Current(); keyID == "" || len(keyID) > maxID {
+		return keyID, fmt.Errorf("the ID of the current key has %d bytes, want 1 to %d", len(keyID), maxID)
+	}
+	return keyID, nil
+}
+
 // Seal encrypts plain under the current master key. owner says what the value
 // belongs to: it opens for the same strings only.
 func Seal(ctx context.Context, k Keys, plain []byte, owner ...string) ([]byte, error) {
@@ -126,9 +139,8 @@ func wrap(ctx context.Context, k Keys, dataKey []byte) (keyID string, wrapped []
 			err = fmt.Errorf("the keys panicked: %T", r)
 		}
 	}()
-	keyID = k.Current()
-	if keyID == "" || len(keyID) > maxID {
-		return keyID, nil, fmt.Errorf("the ID of the current key has %d bytes, want 1 to %d", len(keyID), maxID)
+	if keyID, err = Current(k); err != nil {
+		return keyID, nil, err
 	}
 	if wrapped, err = k.Wrap(ctx, keyID, dataKey); err != nil {
 		return keyID, nil, fmt.Errorf("wrap under %q: %w", keyID, err)
