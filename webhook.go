@@ -166,7 +166,9 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -261,8 +263,8 @@ type Endpoint struct {
 	// nil at Update keeps them.
 	Secrets []Secret
 	// Auth authenticates the request beside the signature. Its Secret is empty
-	// when read back, and kept at Update while empty and Scheme, Name and
-	// TokenURL stay the same.
+	// when read back, and kept at Update while empty and Scheme, Name, TokenURL
+	// and the scheme, host and port of URL stay the same.
 	Auth Auth
 	// TLS is for receivers with an authority of their own, or that ask for a
 	// client certificate. Only with an https URL.
@@ -792,6 +794,11 @@ func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
 // stored ones. With Rev 0 it replaces any version, otherwise an old one is [ErrConflict]. Other
 // errors are those of Register.
 //
+// An Auth.Secret is kept for the scheme, host and port of the URL that it was given
+// for, so that who may call Update but does not know it cannot have it sent to
+// himself: with another of these it must be given anew, or is [ErrInvalid]. A
+// TLS.Key, which never leaves, is kept.
+//
 // With another URL or Profile it is no longer verified: if its profile has a
 // [Verification], it is disabled until [View.Verify]. One that was disabled stays
 // so, whatever its new profile has.
@@ -823,7 +830,9 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		}
 		// The secret goes to no other token endpoint than the one it was given for.
 		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name && a.TokenURL == old.Auth.TokenURL {
-			a.Secret = old.Auth.Secret
+			if a.Secret = old.Auth.Secret; a.Secret.Value != "" && originOf(next.URL) != originOf(old.URL) {
+				return next, fmt.Errorf("Auth.Secret: %w: the stored one was given for another scheme, host or port of URL; give it anew if it is to go to this one", ErrInvalid)
+			}
 		}
 		if t := &next.TLS; t.Key.Value == "" && t.Certificate != "" {
 			t.Key = old.TLS.Key
@@ -838,6 +847,20 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		v.d.observe(ctx, EndpointDisabled{EndpointID: updated.ID, Tenant: updated.owner(), Reason: reasonUnverified, Automatic: true})
 	}
 	return updated.withoutSecrets(), nil
+}
+
+// originOf returns scheme, host and port of a URL, in one spelling: that of RFC
+// 6454, section 4. What is no URL is its own.
+func originOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // Unregister removes an endpoint and cancels what is pending for it. Its past

@@ -1980,3 +1980,48 @@ func TestPatternsAreBoundedInNumber(t *testing.T) {
 	_, err := d.Register(t.Context(), Endpoint{URL: receiverURL, Events: make([]string, 1001)})
 	mustContain(t, err, ErrInvalid, "1001", "1000")
 }
+
+// Who may call Update but does not know a credential cannot have it sent to
+// himself.
+func TestACredentialIsKeptForItsOwnOriginOnly(t *testing.T) {
+	r := newReceiver(t, withTokens(time.Hour, status(204)))
+	d := newDispatcher(t, NewMemoryStore(), authorized(r))
+	v := d.Tenant("acme")
+	for name, auth := range map[string]Auth{
+		"a password": BasicAuth("user", "mark-of-the-password"), "a bearer token": BearerToken("mark-of-the-bearer-token"),
+		"an API key": APIKey("X-Key", "mark-of-the-key"), "a token": OAuth2(tokenURL, "id", clientSecret), "none": {},
+	} {
+		for url, kept := range map[string]bool{
+			"http://customer.example/other?path": true, "http://CUSTOMER.example:80/hook": true,
+			"http://attacker.example/hook": false, "http://customer.example:8080/hook": false, "https://customer.example/hook": false,
+			"http://customer.example.attacker.example/hook": false,
+		} {
+			e := register(t, v, Endpoint{URL: "http://customer.example/hook", Auth: auth})
+			e, err := v.Endpoint(t.Context(), e.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.URL = url
+			_, err = v.Update(t.Context(), e)
+			if kept || name == "none" {
+				if err != nil {
+					t.Errorf("%s, %s: %v", name, url, err)
+				}
+				if opened, err := v.endpoint(t.Context(), e.ID); err != nil || opened.Auth != auth || opened.URL != url {
+					t.Errorf("%s, %s: stored is %+v, %v", name, url, opened.Auth, err)
+				}
+				continue
+			}
+			mustContain(t, err, ErrInvalid, "Auth.Secret: ", "give it anew")
+			e.Auth = auth
+			if _, err := v.Update(t.Context(), e); err != nil {
+				t.Errorf("%s, %s, given anew: %v", name, url, err)
+			}
+			e, _ = v.Endpoint(t.Context(), e.ID)
+			e.URL, e.Auth = url, Auth{}
+			if _, err := v.Update(t.Context(), e); err != nil {
+				t.Errorf("%s, %s, without: %v", name, url, err)
+			}
+		}
+	}
+}
