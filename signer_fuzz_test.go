@@ -357,3 +357,56 @@ func sentOverHTTP(t *testing.T, h http.Header) http.Header {
 	}
 	return got.Header
 }
+
+// FuzzConsent: only the right answer is consent, whatever else is in it, by a second
+// reading of CloudEvents' rules.
+func FuzzConsent(f *testing.F) {
+	const origin, challenge = "webhooks.product.example", "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE"
+	for _, seed := range []struct{ origins, rates, body string }{
+		{"*", "*", challenge}, {origin, "120", " " + challenge + "\r\n"}, {"WEBHOOKS.product.EXAMPLE", "", `"` + challenge + `"`}, {"", "", ""},
+		{"*\n*", "1", challenge + challenge}, {origin + ", *", "1\n2", challenge[:42]}, {"**", "999999999999999999", "\x00" + challenge}, {" *", "1000000000000000000", challenge + "\x00"},
+		{"*", "0", ""}, {"*", "-1", ""}, {"*", "1e3", ""}, {"*", "٣", ""}, {"*", "+1", ""}, {"*", "007", ""}, {"*", "", "\u00a0" + challenge},
+	} {
+		for _, code := range []int{200, 204, 299, 302, 400, 199, 0} {
+			f.Add(seed.origins, seed.rates, code, seed.body, 60)
+		}
+	}
+	digits := regexp.MustCompile(`^0*[1-9][0-9]*$`)
+	f.Fuzz(func(t *testing.T, origins, rates string, code int, body string, asked int) {
+		h := make(http.Header)
+		for name, values := range map[string]string{"Webhook-Allowed-Origin": origins, "Webhook-Allowed-Rate": rates} {
+			if values != "" {
+				h[name] = strings.Split(values, "\n")
+			}
+		}
+		answer := func() *http.Response {
+			return &http.Response{StatusCode: code, Header: h, Body: io.NopCloser(strings.NewReader(body))}
+		}
+		asked = max(asked, 0)
+		rate, err := AbuseProtection{Origin: origin, Rate: asked}.Consent(answer(), challenge)
+		want, agreed := 0.0, origins == "*" || strings.EqualFold(origins, origin)
+		switch {
+		case rates == "":
+			want = float64(asked) / 60
+		case rates == "*":
+		case digits.MatchString(rates) && len(rates) <= 18:
+			n, _ := new(big.Float).SetString(rates)
+			want, _ = n.Float64()
+			want /= 60
+		default:
+			agreed = false
+		}
+		if (err == nil) != agreed || agreed && rate != want || !agreed && rate != 0 {
+			t.Errorf("origins %q, rates %q: %v, %v; want %v, %v", origins, rates, rate, err, want, agreed)
+		}
+		if err != nil && err.Error() != strings.ToValidUTF8(err.Error(), "") {
+			t.Errorf("the error %q is no text", err)
+		}
+		rate, err = ChallengeEcho{}.Consent(answer(), challenge)
+		before, after, found := strings.Cut(body, challenge)
+		agreed = code/100 == 2 && found && strings.TrimSpace(before) == "" && strings.TrimSpace(after) == ""
+		if (err == nil) != agreed || rate != 0 {
+			t.Errorf("status %d with %q: %v, %v", code, body, rate, err)
+		}
+	})
+}

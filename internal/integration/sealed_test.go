@@ -2,12 +2,21 @@ package integration
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -15,7 +24,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,24 +150,81 @@ func masterKeys(t *testing.T, ids ...string) webhook.Keys {
 	return k
 }
 
+// certificate makes a client's certificate and its key, in PEM and as bytes.
+func certificate(t *testing.T) (pemOf, keyOf string, bytes []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sender"}, NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: name, Bytes: b}))
+	}
+	return in("CERTIFICATE", der), in("PRIVATE KEY", bytes), bytes
+}
+
+// authorizer gets a token from the test's receiver, which shows that it was asked
+// with the secret.
+func authorizer(token string) webhook.Authorizer {
+	return webhook.AuthorizerFunc(func(ctx context.Context, client *http.Client, a webhook.Auth) (string, time.Time, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.TokenURL, nil)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		r.SetBasicAuth(a.Name, a.Secret.Value)
+		res, err := client.Do(r)
+		if err != nil {
+			return "", time.Time{}, err
+		}
+		if got, err := io.ReadAll(res.Body); err != nil || !strings.Contains(string(got), base64.StdEncoding.EncodeToString([]byte(a.Name+":"+a.Secret.Value))) {
+			return "", time.Time{}, errors.New("it was asked otherwise")
+		}
+		return "Bearer " + token, time.Now().Add(time.Minute), nil
+	})
+}
+
 // With Config.Keys, the database holds no secret, whatever was done: also in the
 // log of attempts at a receiver that repeats what it is sent. Without, it does, and
 // what was stored so is sealed by a call.
 func TestADumpHoldsNoSecret(t *testing.T) {
 	forEach(t, []backend{postgreSQL()[0], postgreSQL()[1], sqlite()[0], sqlite()[1]}, func(t *testing.T, b backend) {
-		echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		const token = "m4rk-access-token+/0123456789"
+		var authorized, secured atomic.Int64
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			if strings.HasPrefix(r.URL.Path, "/fails") {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
+			if r.Header.Get("Authorization") == "Bearer "+token {
+				authorized.Add(1)
+			}
+			if r.TLS != nil && len(r.TLS.PeerCertificates) == 1 {
+				secured.Add(1)
+			}
 			_ = json.NewEncoder(w).Encode(map[string]any{"headers": r.Header, "url": r.URL.String()})
-		}))
+		})
+		echo, private := httptest.NewServer(handler), httptest.NewUnstartedServer(handler)
 		defer echo.Close()
+		private.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+		private.StartTLS()
+		defer private.Close()
+		roots := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: private.Certificate().Raw}))
 		dsn := b.database(t)
 		store := b.store(t, dsn)
 		dispatcher := func(k webhook.Keys) *webhook.Dispatcher {
 			d, err := webhook.NewDispatcher(store, webhook.Config{
-				Keys:     k,
+				Keys: k, Authorizer: authorizer(token),
 				Profile:  webhook.Profile{Retry: webhook.Schedule(10*time.Millisecond, 10*time.Millisecond)},
 				Profiles: map[string]webhook.Profile{"token": {Signer: webhook.SecretHeader{Name: "X-Token"}}},
 				Network:  webhook.Network{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
@@ -168,10 +236,15 @@ func TestADumpHoldsNoSecret(t *testing.T) {
 		}
 		register := func(d *webhook.Dispatcher, round string, m marks) (ids []string) {
 			t.Helper()
+			certificate, key, raw := certificate(t)
+			m["an access token"], m[round+" a client's key in PEM"], m[round+" a client's raw key"] = token, key, string(raw)
 			for n, e := range []webhook.Endpoint{
 				{URL: "/ok", Secrets: []webhook.Secret{webhook.NewSecret()}, Auth: webhook.BasicAuth("user", "m4rk password+/= "+round)},
 				{URL: "/fails", Secrets: []webhook.Secret{webhook.NewSigningKey()}, Auth: webhook.BearerToken("m4rk-token+/=" + round)},
 				{URL: "/fails/too", Profile: "token", Secrets: []webhook.Secret{{Value: `m4rk "secret" header ` + round}}, Auth: webhook.APIKey("X-Key", `m4rk "key" `+round)},
+				{URL: "/ok/token", Secrets: []webhook.Secret{webhook.NewSecret()}, Auth: webhook.OAuth2(echo.URL+"/token", "id", "m4rk-client-secret-"+round)},
+				{URL: "/ok/private", Secrets: []webhook.Secret{webhook.NewSecret()}, Auth: webhook.BearerToken("m4rk-private-token+/=" + round),
+					TLS: webhook.EndpointTLS{RootCAs: roots, Certificate: certificate, Key: webhook.Secret{Value: key}}},
 			} {
 				name := fmt.Sprintf("%s %d: ", round, n)
 				m[name+"query"] = "m4rk-query-0123456789-" + name[:len(name)-2]
@@ -183,9 +256,13 @@ func TestADumpHoldsNoSecret(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					m[name+"key"] = string(raw)
+					m[name+"raw key"] = string(raw)
 				}
-				e.URL = echo.URL + e.URL + "?key=" + url.QueryEscape(m[name+"query"])
+				host := echo.URL
+				if e.TLS.RootCAs != "" {
+					host = private.URL
+				}
+				e.URL = host + e.URL + "?key=" + url.QueryEscape(m[name+"query"])
 				e.Headers, e.Description = map[string]string{"X-Own": m[name+"header"]}, m[name+"description"]
 				got, err := d.Register(t.Context(), e)
 				if err != nil {
@@ -250,7 +327,7 @@ func TestADumpHoldsNoSecret(t *testing.T) {
 
 		// After a rotation of the master key.
 		both := dispatcher(masterKeys(t, "new", "old"))
-		if got, err := both.Reseal(t.Context()); err != nil || got != (webhook.Resealed{Sealed: 3}) {
+		if got, err := both.Reseal(t.Context()); err != nil || got != (webhook.Resealed{Sealed: 5}) {
 			t.Errorf("Reseal returns %+v, %v", got, err)
 		}
 		last := dispatcher(masterKeys(t, "new"))
@@ -265,10 +342,17 @@ func TestADumpHoldsNoSecret(t *testing.T) {
 		// The search finds what is there; what was in clear is sealed by a call.
 		clear, in := dispatcher(nil), make(marks)
 		_ = register(clear, "clear", in)
-		if found := in.in(dump(t, b.open(t, dsn), b.dialect)); len(found) < len(in)-2 { // the raw keys are in base64
-			t.Errorf("in clear, only %q are found", found)
+		delete(in, "an access token") // nothing was sent yet
+		found := in.in(dump(t, b.open(t, dsn), b.dialect))
+		for name := range in {
+			if !strings.Contains(name, "raw key") && !slices.Contains(found, name) { // those are in base64
+				t.Errorf("in clear, %s is not found", name)
+			}
 		}
-		if got, err := last.Reseal(t.Context()); err != nil || got != (webhook.Resealed{Sealed: 3, Current: 3}) {
+		if authorized.Load() == 0 || secured.Load() == 0 {
+			t.Errorf("%d requests had a token, and %d a client certificate", authorized.Load(), secured.Load())
+		}
+		if got, err := last.Reseal(t.Context()); err != nil || got != (webhook.Resealed{Sealed: 5, Current: 5}) {
 			t.Errorf("Reseal returns %+v, %v", got, err)
 		}
 		if found := in.in(dump(t, b.open(t, dsn), b.dialect)); len(found) > 0 {
