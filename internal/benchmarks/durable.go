@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -9,10 +10,11 @@ import (
 // queue on the same PostgreSQL and with a loop that keeps nothing.
 func durable(ctx context.Context, s size, d *databases) ([]figure, error) {
 	contenders := []contender{bareLoop("net/http", func() poster { return postWithClient })}
-	if d.server != nil {
+	kinds := slices.DeleteFunc(kindsOf(s, d), func(k kind) bool { return k.name == inMemory.name })
+	if slices.ContainsFunc(kinds, func(k kind) bool { return k.cpuTime != nil }) { // PostgreSQL is among them
 		contenders = append(contenders, riverQueue(d, false), riverQueue(d, true))
 	}
-	for _, k := range d.kinds() {
+	for _, k := range kinds {
 		// As many requests in flight as River has, also to one endpoint, which
 		// gets half of what there is.
 		contenders = append(contenders, outhook(k, 1, 2*riverWorkers, riverWorkers), outhook(k, 64, riverWorkers, 16))

@@ -85,7 +85,7 @@ type size struct {
 	wide       int           // endpoints in the wide scenario
 	soaking    time.Duration // in the soak scenario
 	logged     int           // deliveries in the portal scenario
-	stores     []string      // in the mix, flood, wide and soak scenarios; none: all
+	stores     []string      // in the durable, mix, flood, wide and soak scenarios; none: all
 	cpuProfile string
 }
 
@@ -112,7 +112,7 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags.IntVar(&s.logged, "logged", 100_000, "deliveries in the log of the portal scenario")
 	flags.StringVar(&s.cpuProfile, "cpuprofile", "", "write a CPU profile of Outhook in the delivery scenario to `file`, those of the durable, mix and flood ones beside it")
 	only := flags.String("only", "", "comma-separated `names` of the scenarios to run")
-	stores := flags.String("stores", "", "comma-separated `names` of the stores in the mix, flood, wide and soak scenarios: memory, SQLite, PostgreSQL")
+	stores := flags.String("stores", "", "comma-separated `names` of the stores in the durable, mix, flood, wide and soak scenarios: memory, SQLite, PostgreSQL")
 	report := flags.String("o", "", "write the figures in Markdown to `file`; what it says of other scenarios stays")
 	full := flags.Bool("full", false, "set the sizes that the bounds are meant for")
 	if err := flags.Parse(args); err != nil {
