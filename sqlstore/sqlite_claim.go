@@ -163,43 +163,65 @@ func (c *sqliteClaim) next(ctx context.Context) (next time.Duration, idle bool, 
 }
 
 // take goes from lane to lane until it has what was asked for: an equal share of
-// each, and again of those that have more. What was published together is taken
-// together so, and lies on the same pages.
+// each, and again of those that have more. It begins with a part of the lanes, of
+// which it takes several each, since what was published together lies on the same
+// pages and every lane is work of its own; the others' turn is next.
 func (c *sqliteClaim) take(ctx context.Context) error {
-	for !c.full {
-		lanes, err := c.choose(ctx)
-		if err != nil || len(lanes) == 0 {
+	var lanes, open []*sqliteLane
+	for first := true; !c.full; first = false {
+		most := c.request.Max - len(c.taken)
+		if first {
+			share := min(max(most/sqliteFewest, 1), sqliteShare)
+			most = (most + share - 1) / share
+		}
+		chosen, err := c.choose(ctx, most)
+		if err != nil {
 			return err
 		}
-		for open := lanes; len(open) > 0 && !c.full; {
-			share := (c.request.Max - len(c.taken) + len(open) - 1) / len(open)
-			var more []*sqliteLane
-			for _, l := range open {
-				if c.full {
-					break
-				}
-				if err := c.pick(ctx, l, share); err != nil {
-					return err
-				}
-				if l.taken < l.room && l.since <= c.now {
-					more = append(more, l)
-				}
-			}
-			open = more
-		}
-		for _, l := range lanes {
-			if err := c.move(ctx, l); err != nil {
+		lanes, open = append(lanes, chosen...), append(chosen, open...)
+		for again := true; again && len(open) > 0 && !c.full; again = !first {
+			if open, err = c.pass(ctx, open); err != nil {
 				return err
 			}
+		}
+		if len(chosen) == 0 {
+			break
+		}
+	}
+	for _, l := range lanes {
+		if err := c.move(ctx, l); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// choose returns lanes, the first of each tenant, then the second of each. They
+const (
+	sqliteShare  = 8  // deliveries that are taken of a lane at once
+	sqliteFewest = 16 // lanes that share a claim, if there are so many
+)
+
+// pass takes an equal share of each lane, and returns those that have more.
+func (c *sqliteClaim) pass(ctx context.Context, open []*sqliteLane) (more []*sqliteLane, err error) {
+	share := (c.request.Max - len(c.taken) + len(open) - 1) / len(open)
+	for _, l := range open {
+		if c.full {
+			break
+		}
+		if err := c.pick(ctx, l, share); err != nil {
+			return nil, err
+		}
+		if l.taken < l.room && l.since <= c.now {
+			more = append(more, l)
+		}
+	}
+	return more, nil
+}
+
+// choose returns about so many lanes, the first of each tenant, then the second of each. They
 // are passed over from now on.
-func (c *sqliteClaim) choose(ctx context.Context) (lanes []*sqliteLane, err error) {
-	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, c.request.Max - len(c.taken)}, func(rows Rows) error {
+func (c *sqliteClaim) choose(ctx context.Context, most int) (lanes []*sqliteLane, err error) {
+	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, most}, func(rows Rows) error {
 		l := &sqliteLane{endpoint: new(webhook.EndpointRecord)}
 		lanes = append(lanes, l)
 		return scanEndpoint(row{rows, func(dest ...any) error {
