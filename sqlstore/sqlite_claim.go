@@ -44,7 +44,6 @@ const (
 	sqliteDue   = `SELECT seq, due, size, lease, expired + leased FROM outhook_queue WHERE lane = ?1 AND head = 1 ORDER BY due, seq LIMIT ?2 + 0 OFFSET ?3 + 0`
 	sqliteLease = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, expired = expired + leased, leased = 1
 		WHERE seq IN (SELECT value FROM json_each(?1))`
-	// The columns of scanEvent, then more.
 	sqliteTaken = `SELECT v.id, v.key, v.type, v.tenant, v.ordering_key, v.time, v.created_at, v.test, v.data, v.sum, j.key,
 			d.id, d.tenant, d.origin, d.attempts, d.last_status, d.last_error, d.first_attempt, d.created_at, d.updated_at
 		FROM json_each(?1) j CROSS JOIN outhook_deliveries d ON d.seq = j.value CROSS JOIN outhook_events v ON v.seq = d.event_seq`
@@ -274,10 +273,10 @@ func (c *sqliteClaim) pick(ctx context.Context, l *sqliteLane, share int) error 
 	share = min(share, l.room-l.taken, c.request.Max-len(c.taken))
 	before := l.taken
 	l.since = never
+	var due int64
+	var size int
+	d := sqliteLeased{endpoint: l.endpoint}
 	return c.query(ctx, sqliteDue, []any{l.seq, share + 1, before}, func(rows Rows) error {
-		var due int64
-		var size int
-		d := sqliteLeased{endpoint: l.endpoint}
 		if err := rows.Scan(&d.seq, &due, &size, &d.lease, &d.expired); err != nil {
 			return err
 		}
@@ -340,26 +339,53 @@ func (c *sqliteClaim) lease(ctx context.Context) ([]webhook.Claimed, error) {
 	}
 	batch := make([]webhook.Claimed, 0, len(c.taken))
 	events := make(map[string]*webhook.EventRecord, len(c.taken))
-	until := time.UnixMicro(c.until).UTC()
+	r := newSQLiteTaken(time.UnixMicro(c.until).UTC())
 	err := c.query(ctx, sqliteTaken, []any{seqs}, func(rows Rows) error {
-		var event webhook.EventRecord
-		var n int
-		var origin string
-		var firstAttempt, createdAt, updatedAt stamp
-		d := webhook.Delivery{State: webhook.StatePending, NextAttempt: until}
-		if err := scanEvent(row{rows, func(dest ...any) error {
-			return rows.Scan(append(dest, &n, &d.ID, &d.Tenant, &origin, &d.Attempts, &d.LastStatus, &d.LastError, &firstAttempt, &createdAt, &updatedAt)...)
-		}}, &event); err != nil {
+		if err := rows.Scan(r.columns...); err != nil {
 			return err
 		}
-		if events[event.ID] == nil {
-			events[event.ID] = &event
+		v, d := r.read()
+		if events[v.ID] == nil {
+			event := v
+			events[v.ID] = &event
 		}
-		taken := &c.taken[n]
-		d.EventID, d.EventType, d.EventTenant, d.EndpointID = event.ID, event.Type, event.Tenant, taken.endpoint.ID
-		d.Origin, d.FirstAttempt, d.CreatedAt, d.UpdatedAt = webhook.Origin(origin), firstAttempt.Time, createdAt.Time, updatedAt.Time
-		batch = append(batch, webhook.Claimed{Delivery: d, Lease: taken.lease + 1, Expired: taken.expired, Event: events[event.ID], Endpoint: taken.endpoint})
+		taken := &c.taken[r.n]
+		d.EndpointID = taken.endpoint.ID
+		batch = append(batch, webhook.Claimed{Delivery: d, Lease: taken.lease + 1, Expired: taken.expired, Event: events[v.ID], Endpoint: taken.endpoint})
 		return nil
 	})
 	return batch, err
+}
+
+// sqliteTakenRow is a row of sqliteTaken. All rows are scanned into the same one:
+// what each would leave to the collector otherwise is more than what is kept.
+type sqliteTakenRow struct {
+	n        int
+	event    webhook.EventRecord
+	delivery webhook.Delivery
+	key      text
+	sum      digest
+	origin   string
+
+	at, createdAt                              stamp // of the event
+	firstAttempt, deliveryCreatedAt, updatedAt stamp
+	columns                                    []any
+}
+
+func newSQLiteTaken(until time.Time) *sqliteTakenRow {
+	r := &sqliteTakenRow{delivery: webhook.Delivery{State: webhook.StatePending, NextAttempt: until}}
+	v, d := &r.event, &r.delivery
+	r.columns = []any{&v.ID, &r.key, &v.Type, &v.Tenant, &v.OrderingKey, &r.at, &r.createdAt, &v.Test, &v.Data, &r.sum, &r.n,
+		&d.ID, &d.Tenant, &r.origin, &d.Attempts, &d.LastStatus, &d.LastError, &r.firstAttempt, &r.deliveryCreatedAt, &r.updatedAt}
+	return r
+}
+
+// read returns what was scanned, but for the endpoint's ID.
+func (r *sqliteTakenRow) read() (webhook.EventRecord, webhook.Delivery) {
+	v, d := r.event, r.delivery
+	r.event.Data = nil // it is kept
+	v.Key, v.Time, v.CreatedAt, v.Sum = string(r.key), r.at.Time, r.createdAt.Time, r.sum
+	d.EventID, d.EventType, d.EventTenant, d.Origin = v.ID, v.Type, v.Tenant, webhook.Origin(r.origin)
+	d.FirstAttempt, d.CreatedAt, d.UpdatedAt = r.firstAttempt.Time, r.deliveryCreatedAt.Time, r.updatedAt.Time
+	return v, d
 }

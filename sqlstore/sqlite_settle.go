@@ -13,9 +13,10 @@ const (
 	sqliteHeld = `SELECT j.key, q.seq, q.lane, q.lease, q.leased, q.logged, q.chain, d.attempts, d.last_status, d.last_error, d.first_attempt
 		FROM json_each(?1) j CROSS JOIN outhook_deliveries d ON d.id = j.value CROSS JOIN outhook_queue q ON q.seq = d.seq`
 	sqliteLogged = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
-	sqliteLog    = `INSERT INTO outhook_attempts (delivery_id, id, number, started_at, duration_us, url, status, error,
+	sqliteLog    = `INSERT INTO outhook_log (seq, id, number, started_at, duration_us, url, status, error,
 			request_headers, response_headers, body_sha256, response_body, truncated)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
+	sqliteLast    = `SELECT coalesce(max(seq) + 1, ?1 << 24) FROM outhook_log WHERE seq >= ?1 << 24 AND seq < ?1 + 1 << 24`
 	sqliteOutcome = `UPDATE outhook_deliveries SET state = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7 WHERE seq = ?1`
 	sqliteLeave   = `DELETE FROM outhook_queue WHERE seq IN (SELECT value FROM json_each(?1))`
 	sqliteRetry   = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, leased = 0, expired = 0, logged = logged OR ?3 WHERE seq = ?1`
@@ -99,10 +100,10 @@ func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sq
 		ids[n] = o.DeliveryID
 	}
 	pending := make([]sqliteHolding, len(ss))
+	var h sqliteHolding
+	var n int
+	var firstAttempt stamp
 	err := s.query(ctx, sqliteHeld, []any{jsonList(ids)}, func(rows Rows) error {
-		var h sqliteHolding
-		var n int
-		var firstAttempt stamp
 		err := rows.Scan(&n, &h.seq, &h.lane, &h.lease, &h.leased, &h.logged, &h.chain, &h.Attempts, &h.LastStatus, &h.LastError, &firstAttempt)
 		h.FirstAttempt = firstAttempt.Time
 		pending[n] = h
@@ -115,7 +116,13 @@ func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sq
 // the queue if it is finished.
 func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
 	if a := o.Attempt; a != nil {
-		if _, err := s.exec(ctx, sqliteLog, o.DeliveryID, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
+		seq := h.seq << 24
+		if h.logged {
+			if err := s.query(ctx, sqliteLast, []any{h.seq}, func(rows Rows) error { return rows.Scan(&seq) }); err != nil {
+				return err
+			}
+		}
+		if _, err := s.exec(ctx, sqliteLog, seq, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
 			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
 			a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated); err != nil {
 			return err

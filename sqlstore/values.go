@@ -45,6 +45,20 @@ func (t *text) Scan(v any) error {
 	return nil
 }
 
+// digest scans a SHA-256.
+type digest [32]byte
+
+// Scan implements sql.Scanner.
+func (d *digest) Scan(v any) error {
+	b, ok := v.([]byte)
+	if !ok {
+		return fmt.Errorf("scan a digest: unexpected %T", v)
+	}
+	*d = digest{}
+	copy(d[:], b)
+	return nil
+}
+
 // headers scans what headersText has made.
 type headers struct{ h *http.Header }
 

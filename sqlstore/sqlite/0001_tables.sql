@@ -100,9 +100,11 @@ CREATE TABLE outhook_queue (
 CREATE INDEX outhook_ix_queue_due ON outhook_queue (lane, head, due);
 CREATE INDEX outhook_ix_queue_chain ON outhook_queue (lane, chain) WHERE chain IS NOT NULL;
 
-CREATE TABLE outhook_attempts (
+-- The attempts of a delivery are those whose numbers lie between its own, times
+-- 2^24, and the next: the table is its own index, to which one that settles adds
+-- at the end, nearly.
+CREATE TABLE outhook_log (
 	seq              INTEGER PRIMARY KEY,
-	delivery_id      TEXT NOT NULL,
 	id               TEXT NOT NULL,
 	number           INTEGER NOT NULL,
 	started_at       INTEGER NOT NULL,
@@ -116,7 +118,14 @@ CREATE TABLE outhook_attempts (
 	response_body    BLOB NOT NULL,
 	truncated        INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX outhook_ix_attempts_delivery ON outhook_attempts (delivery_id);
+CREATE VIEW outhook_attempts AS
+	SELECT l.seq, d.id AS delivery_id, l.id, l.number, l.started_at, l.duration_us, l.url, l.status, l.error,
+		l.request_headers, l.response_headers, l.body_sha256, l.response_body, l.truncated
+	FROM outhook_deliveries d CROSS JOIN outhook_log l ON l.seq >= d.seq << 24 AND l.seq < d.seq + 1 << 24;
+CREATE TRIGGER outhook_attempts_delete INSTEAD OF DELETE ON outhook_attempts BEGIN
+	DELETE FROM outhook_log WHERE seq = old.seq; END;
+CREATE TRIGGER outhook_deliveries_delete AFTER DELETE ON outhook_deliveries BEGIN
+	DELETE FROM outhook_log WHERE seq >= old.seq << 24 AND seq < old.seq + 1 << 24; END;
 
 -- The queue's order. A lane is the queue's view of an endpoint: which endpoints
 -- have something due, and whose turn it is, without looking at their backlogs. As

@@ -1,0 +1,70 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/outhook/webhook"
+)
+
+// A claim on SQLite takes several deliveries of an endpoint at once, since each
+// endpoint is work of its own, but comes to all of them before it comes to one
+// again, and leaves none out for which it has room.
+func TestAClaimTakesSeveralOfAnEndpointAndComesToAll(t *testing.T) {
+	const endpoints, most = 64, 128
+	forEach(t, sqlite(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		for n := range endpoints {
+			tenant := fmt.Sprint("tenant-", n)
+			if _, err := a.Register(t.Context(), webhook.Endpoint{URL: nowhere, Tenant: tenant}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish := func(of func(n int) int) {
+			t.Helper()
+			var events []webhook.Event
+			for n := range endpoints {
+				for range of(n) {
+					events = append(events, webhook.Event{Type: "document.signed", Tenant: fmt.Sprint("tenant-", n)})
+				}
+			}
+			if _, err := a.PublishBatch(t.Context(), events); err != nil {
+				t.Fatal(err)
+			}
+		}
+		claim := func() (taken map[string]int) {
+			t.Helper()
+			batch, _, err := a.store.Claim(t.Context(), webhook.ClaimRequest{Max: most, PerEndpoint: most, Lease: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken = make(map[string]int)
+			for _, c := range batch {
+				taken[c.Delivery.Tenant]++
+			}
+			return taken
+		}
+
+		publish(func(int) int { return 8 })
+		served := make(map[string]int)
+		for range endpoints * 8 / most {
+			for tenant, n := range claim() {
+				if n != 8 || served[tenant] > 0 {
+					t.Errorf("%d of %s are taken after %d, want all 8 of them at once", n, tenant, served[tenant])
+				}
+				served[tenant] += n
+			}
+		}
+		if len(served) != endpoints {
+			t.Errorf("deliveries of %d endpoints are taken, want %d", len(served), endpoints)
+		}
+
+		// One of each, but a flood of the first, which takes what room is left.
+		publish(func(n int) int { return map[bool]int{true: 2 * most, false: 1}[n == 0] })
+		taken := claim()
+		if len(taken) != endpoints || taken["tenant-0"] != most-endpoints+1 {
+			t.Errorf("deliveries of %d endpoints and %d of the flood are taken, want %d and %d", len(taken), taken["tenant-0"], endpoints, most-endpoints+1)
+		}
+	})
+}
