@@ -828,16 +828,17 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		if next.Secrets == nil {
 			next.Secrets = old.Secrets
 		}
+		var elsewhere error
 		// The secret goes to no other token endpoint than the one it was given for.
 		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name && a.TokenURL == old.Auth.TokenURL {
 			if a.Secret = old.Auth.Secret; a.Secret.Value != "" && originOf(next.URL) != originOf(old.URL) {
-				return next, fmt.Errorf("Auth.Secret: %w: the stored one was given for another scheme, host or port of URL; give it anew if it is to go to this one", ErrInvalid)
+				elsewhere = fmt.Errorf("Auth.Secret: %w: the stored one was given for another scheme, host or port of URL; give it anew if it is to go to this one", ErrInvalid)
 			}
 		}
 		if t := &next.TLS; t.Key.Value == "" && t.Certificate != "" {
 			t.Key = old.TLS.Key
 		}
-		return next, errors.Join(v.checkReach(next, false), v.d.checkEndpoint(&next), next.TLS.checkNew(old.TLS))
+		return next, errors.Join(v.checkReach(next, false), v.d.checkEndpoint(&next), elsewhere, next.TLS.checkNew(old.TLS))
 	})
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("update endpoint %q: %w", e.ID, err)

@@ -274,7 +274,7 @@ func TestUpdateReplacesWhatMayChange(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	store.SetClock(func() time.Time { return now })
 	d := newDispatcher(t, store, testConfig(nil))
-	old := register(t, d.View, Endpoint{Tenant: "acme", CreatedBy: "ada", Headers: map[string]string{"X-A": "a"}, Auth: BearerToken("t0ken")})
+	old := register(t, d.View, Endpoint{URL: "https://acme.example/v1", Tenant: "acme", CreatedBy: "ada", Headers: map[string]string{"X-A": "a"}, Auth: BearerToken("t0ken")})
 	created := now
 	now = now.Add(time.Hour)
 

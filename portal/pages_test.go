@@ -338,6 +338,8 @@ func TestEditing(t *testing.T) {
 		"rev": {page.hidden(t, "rev")}, "url": {"https://other.example/"}, "all": {"0"}, "group": {"Steps"}, "event": {"document.signed"},
 		"auth": {"basic"}, "user": {"outhook"}, "headers": {""}, "rate": {""}, "concurrency": {""}, "ordered": {"1"},
 	}
+	m.post(at, form).want(t, 422, `id="f-auth-error"`, "give it anew", "https://other.example/") // whose host has not had the password
+	form.Set("password", "hunter2hunter2")
 	m.post(at, form).want(t, 200, "The changes were saved.", "other.example")
 	got, err := m.d.Endpoint(t.Context(), e.ID)
 	if err != nil {

@@ -120,7 +120,7 @@ func words(err error) string {
 // belongs to the body as a whole.
 var pointers = map[string]string{
 	"ID": "/id", "URL": "/url", "Description": "/description", "Tenant": "/tenant", "AllTenants": "/allTenants", "Events": "/events", "Profile": "/profile",
-	"Auth": "/auth", "Auth.TokenURL": "/auth/tokenUrl", "TLS": "/tls", "TLS.RootCAs": "/tls/rootCAs", "TLS.Certificate": "/tls/certificate", "TLS.Key": "/tls/key",
+	"Auth": "/auth", "Auth.Secret": "/auth", "Auth.TokenURL": "/auth/tokenUrl", "TLS": "/tls", "TLS.RootCAs": "/tls/rootCAs", "TLS.Certificate": "/tls/certificate", "TLS.Key": "/tls/key",
 	"Headers": "/headers", "RateLimit": "/rateLimit", "Concurrency": "/concurrency", "Ordered": "/ordered", "Secrets": "/secrets",
 	"From": "/from", "To": "/to", "Limit": "/limit", "Buckets": "/buckets", "Endpoints": "/endpointId", "EndpointID": "/endpointId", "overlap": "/overlapSeconds", "reason": "/reason",
 }
