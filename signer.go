@@ -1026,7 +1026,7 @@ func (d *Dispatcher) askConsent(ctx context.Context, t *target) (rate float64, e
 		return 0, err
 	}
 	res, token, err := d.ask(within, t, r)
-	told := err // to the endpoint's owner
+	var told error // to the endpoint's owner
 	level, ours := zap.InfoLevel, false
 	switch {
 	case err == nil:
