@@ -111,8 +111,6 @@ type problem struct {
 	Errors       []struct{ Pointer, Parameter, Detail string }
 }
 
-func escape(id string) string { return url.PathEscape(id) }
-
 func TestAnEndpointFromItsCreationToItsEnd(t *testing.T) {
 	d := newDispatcher(t, webhook.NewMemoryStore())
 	c := newClient(t, d, portal.Access{Tenant: "acme", Actor: "ann"})
