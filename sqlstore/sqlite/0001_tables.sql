@@ -76,7 +76,6 @@ CREATE TABLE outhook_deliveries (
 CREATE INDEX outhook_ix_deliveries_event ON outhook_deliveries (event_id);
 CREATE INDEX outhook_ix_deliveries_endpoint ON outhook_deliveries (endpoint_id, created_at) WHERE state <> 'pending';
 CREATE INDEX outhook_ix_deliveries_failed ON outhook_deliveries (endpoint_id, created_at) WHERE state <> 'pending' AND state <> 'delivered';
-CREATE INDEX outhook_ix_deliveries_type ON outhook_deliveries (endpoint_id, event_type, created_at) WHERE state <> 'pending';
 CREATE INDEX outhook_ix_deliveries_tenant ON outhook_deliveries (tenant, created_at) WHERE state <> 'pending';
 CREATE INDEX outhook_ix_deliveries_created ON outhook_deliveries (created_at) WHERE state <> 'pending';
 
