@@ -897,7 +897,7 @@ func (r *run) key(j *job, now time.Time) *gate.Key {
 	if j.made.Slow() {
 		limit = 1 // opens it, before anything else of it starts
 	}
-	return r.gate.Key(j.Endpoint.ID, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now)
+	return r.gate.Key(j.Endpoint.ID, j.Endpoint.Tenant, limit, perSecond, !j.Endpoint.FailingSince.IsZero(), now)
 }
 
 // giveBack makes a delivery due again after the delay, as if never claimed.

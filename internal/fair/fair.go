@@ -171,6 +171,20 @@ func (l *Lane[T]) Push(i *Item[T], due, now int64) {
 	l.place(now)
 }
 
+// PushTaken puts an item that is in no lane into l as if Take had taken it.
+func (l *Lane[T]) PushTaken(i *Item[T], due, now int64) {
+	l.queue.pushed++
+	i.due, i.order, i.lane = due, l.queue.pushed, l
+	heap.Push(&l.items, i)
+	l.place(now)
+}
+
+// Idle reports whether Take would find nothing in the lane, at that time, that is
+// not held back by SetNotBefore or Stop either.
+func (l *Lane[T]) Idle(now int64) bool {
+	return l.notBefore == 0 && !l.stopped && l.wakeAt() > now
+}
+
 // Stop makes Take pass the lane over until Start.
 func (l *Lane[T]) Stop() {
 	l.stopped = true

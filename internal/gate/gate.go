@@ -18,6 +18,7 @@ package gate
 import (
 	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -43,6 +44,7 @@ type Gate struct {
 	room     map[string]int
 	wary     map[*Key]struct{}
 	limited  map[*Key]struct{}    // keys that wait for their rate
+	waiting  map[*Key]struct{}    // wary keys that have more work than the wary had places for
 	running  []*Pass              // young passes in the order of their starts; over ones too
 	parked   map[string]time.Time // until when
 }
@@ -50,6 +52,7 @@ type Gate struct {
 // Key is one of the parties between which the places are shared.
 type Key struct {
 	name     string
+	group    string
 	limit    int
 	limiter  *rate.Limiter
 	inflight int
@@ -58,6 +61,9 @@ type Key struct {
 	known    bool
 	wary     bool
 	used     time.Time
+	wanted   int // of the last Ration,
+	offered  int // by it,
+	came     int // to Enter since
 }
 
 // Pass is one piece of work that was let in. The zero Pass is ready for Enter.
@@ -73,14 +79,14 @@ func New(size int) *Gate {
 	return &Gate{
 		size: size,
 		keys: make(map[string]*Key), room: make(map[string]int),
-		wary: make(map[*Key]struct{}), limited: make(map[*Key]struct{}),
+		wary: make(map[*Key]struct{}), limited: make(map[*Key]struct{}), waiting: make(map[*Key]struct{}),
 		parked: make(map[string]time.Time),
 	}
 }
 
-// Key returns the named key with these limits: limit places, perSecond starts a
+// Key returns the named key, one of a group, with these limits: limit places, perSecond starts a
 // second with 0 for no bound. failing is what others say of it.
-func (g *Gate) Key(name string, limit int, perSecond float64, failing bool, now time.Time) *Key {
+func (g *Gate) Key(name, group string, limit int, perSecond float64, failing bool, now time.Time) *Key {
 	k := g.keys[name]
 	if k == nil {
 		k = &Key{name: name, wary: true}
@@ -88,7 +94,7 @@ func (g *Gate) Key(name string, limit int, perSecond float64, failing bool, now 
 		g.wary[k] = struct{}{}
 	}
 	k.used = now
-	k.limit, k.failing = limit, failing
+	k.group, k.limit, k.failing = group, limit, failing
 	switch burst := max(1, int(math.Ceil(min(perSecond, 1e6)/10))); {
 	case perSecond <= 0:
 		k.limiter = nil
@@ -157,10 +163,80 @@ func (g *Gate) withoutParked(wait time.Duration, now time.Time) (map[string]int,
 	return room, wait
 }
 
+// Ration takes from room, a copy of what Plan returned, what wary keys cannot have
+// all together: to be called before work is fetched. Otherwise all of them would
+// be offered the few places that are left for them, and most of what comes turned
+// away again. It shares these out among the groups of the keys that have more work
+// than was let in, as Enter has seen, so that a group of many keys gets no more than
+// one of few, and reports whether that leaves some with nothing this time.
+func (g *Gate) Ration(room map[string]int) (rationed bool) {
+	left := g.half() - g.held
+	groups := make(map[string][]*Key)
+	for k := range g.waiting {
+		n, named := room[k.name]
+		if !named {
+			n = 1
+		}
+		done := k.came < k.offered || !k.wary
+		k.wanted, k.offered, k.came = n, 0, 0
+		switch {
+		case done, n <= 0 && left > 0: // the latter waits for something else
+			delete(g.waiting, k)
+		case n > 0:
+			room[k.name] = 0
+			groups[k.group] = append(groups[k.group], k)
+		}
+	}
+	for len(groups) > 0 {
+		for name, keys := range groups { // in any order
+			if left <= 0 {
+				return slices.ContainsFunc(keys, func(k *Key) bool { return k.offered == 0 }) || len(groups) > 1
+			}
+			left--
+			k := keys[0]
+			k.offered++
+			room[k.name] = k.offered
+			if keys = keys[1:]; k.offered < k.wanted {
+				keys = append(keys, k)
+			}
+			if groups[name] = keys; len(keys) == 0 {
+				delete(groups, name)
+			}
+		}
+	}
+	return false
+}
+
+// Shut returns the names of which nothing may start, in the room that Plan returns.
+func Shut(room map[string]int) (names []string) {
+	for name, n := range room {
+		if n <= 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Opens reports whether, in the room that a later Plan returns, something of one of
+// the names may start.
+func Opens(names []string, room map[string]int) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		n, named := room[name]
+		return !named || n > 0
+	})
+}
+
+// Inflight returns how many places are taken.
+func (g *Gate) Inflight() int { return g.inflight }
+
 // Enter lets one piece of work in, if there is room for it.
 func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	k.used = now
+	k.came++
 	if g.inflight >= g.size || g.allowed(k, now) < 1 {
+		if k.wary && g.held >= g.half() {
+			g.waiting[k] = struct{}{}
+		}
 		g.refresh(k, now)
 		return false
 	}
@@ -182,7 +258,20 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	return true
 }
 
-// Leave ends what Enter let in.
+// EnterBehind is Enter for work that has not waited for its turn: of a wary key, it
+// stands behind that of wary keys which was turned away before, and could otherwise
+// be overtaken for ever.
+func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
+	if k.wary && len(g.waiting) > 0 {
+		k.used = now
+		k.came++
+		g.waiting[k] = struct{}{}
+		return false
+	}
+	return g.Enter(k, p, now)
+}
+
+// Leave ends what was let in.
 func (g *Gate) Leave(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
@@ -227,6 +316,7 @@ func (g *Gate) Forget(since time.Time, forgotten func(name string)) {
 			delete(g.room, name)
 			delete(g.wary, k)
 			delete(g.limited, k)
+			delete(g.waiting, k)
 			forgotten(name)
 		}
 	}
@@ -280,9 +370,12 @@ func (g *Gate) setWary(k *Key, wary bool) {
 	}
 }
 
+// half is what one key, and the wary ones together, may have of the places.
+func (g *Gate) half() int { return max(1, g.size/2) }
+
 // allowed returns how much of the key may start now.
 func (g *Gate) allowed(k *Key, now time.Time) int {
-	half := max(1, g.size/2)
+	half := g.half()
 	n, share := min(k.limit, half), half
 	if !k.known {
 		n = min(n, 1)

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func newHouse(t *testing.T, size int) *house {
 
 func (h *house) enter(name string, limit int, rate float64) *Pass {
 	p := new(Pass)
-	if !h.Enter(h.Key(name, limit, rate, false, h.now), p, h.now) {
+	if !h.Enter(h.Key(name, "", limit, rate, false, h.now), p, h.now) {
 		return nil
 	}
 	return p
@@ -208,7 +209,7 @@ func TestTheFailingThatAreNotKnownLeavePlacesToOthersThatAreNot(t *testing.T) {
 	h := newHouse(t, 8)
 	for n := range 3 {
 		p := new(Pass)
-		in := h.Enter(h.Key(fmt.Sprint("failing", n), 5, 0, true, h.now), p, h.now)
+		in := h.Enter(h.Key(fmt.Sprint("failing", n), "", 5, 0, true, h.now), p, h.now)
 		if want := n < 2; in != want {
 			t.Errorf("failing key %d was let in: %v", n, in)
 		}
@@ -316,7 +317,7 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 func TestWhatIsUndoneSaysNothingOfItsKey(t *testing.T) {
 	g := New(8)
 	now := time.Unix(0, 0)
-	k := g.Key("slow", 8, 0, false, now)
+	k := g.Key("slow", "", 8, 0, false, now)
 	var slow, back Pass
 	if !g.Enter(k, &slow, now) {
 		t.Fatal("not let in")
@@ -339,13 +340,13 @@ func TestWhatIsUndoneSaysNothingOfItsKey(t *testing.T) {
 			in++
 		}
 	}
-	other := g.Key("other", 8, 0, false, now)
+	other := g.Key("other", "", 8, 0, false, now)
 	if in != 4 || g.Enter(other, new(Pass), now) {
 		t.Errorf("%d of a slow key are let in beside one that is not known, want 4 in all", in)
 	}
 
 	fresh := New(8)
-	k = fresh.Key("unknown", 8, 0, false, now)
+	k = fresh.Key("unknown", "", 8, 0, false, now)
 	fresh.Enter(k, &back, now)
 	fresh.Undo(&back, now)
 	fresh.Enter(k, &back, now)
@@ -390,5 +391,162 @@ func TestNotMoreThanSoManyAreParked(t *testing.T) {
 	h.now = h.now.Add(time.Second)
 	if _, room, _ := h.Plan(h.now); len(room) != 0 {
 		t.Errorf("%d are parked for ever", len(room))
+	}
+}
+
+func TestWaryKeysThatWaitShareWhatIsLeftForThem(t *testing.T) {
+	h := newHouse(t, 16)
+	names := []string{"a", "b", "c", "d", "e", "f"}
+	for _, name := range names { // each is slow: four places of eight are taken
+		p := h.enter(name, 16, 0)
+		h.now = h.now.Add(slowAfter)
+		h.leave(p)
+	}
+	for _, name := range names[:5] {
+		h.enter(name, 16, 0)
+	}
+	ration := func() (sum, given int, rationed bool) {
+		_, planned, _ := h.Plan(h.now)
+		room := make(map[string]int)
+		for name, n := range planned {
+			room[name] = n
+		}
+		rationed = h.Ration(room)
+		for _, name := range names {
+			n, named := room[name]
+			if !named {
+				n = 1
+			}
+			if sum += n; n > 0 {
+				given++
+			}
+		}
+		return sum, given, rationed
+	}
+	if sum, _, rationed := ration(); rationed || sum != 5*3+1 {
+		t.Errorf("before any was turned away, the room is %d, rationed %t; want what each may have alone", sum, rationed)
+	}
+	var in []*Pass
+	for range 2 { // three are let in, and all have more
+		for _, name := range names {
+			if p := h.enter(name, 16, 0); p != nil {
+				in = append(in, p)
+			}
+		}
+	}
+	h.now = h.now.Add(slowAfter)
+	h.leave(in[:2]...)
+	for range 10 {
+		sum, given, rationed := ration()
+		if sum != 2 || given != 2 || !rationed {
+			t.Fatalf("of two places, %d keys were offered %d, rationed %t", given, sum, rationed)
+		}
+		// Those that were offered room and did not come have nothing that waits.
+		if len(h.waiting) == 0 {
+			break
+		}
+		for k := range h.waiting {
+			k.came = k.offered
+		}
+	}
+	ration()
+	for range len(names) { // none comes: in the end none is thought to wait
+		ration()
+	}
+	if len(h.waiting) > 0 {
+		t.Errorf("%d keys are thought to have work that waits, and none came when offered room", len(h.waiting))
+	}
+}
+
+func TestGroupsOfWaryKeysGetTheSame(t *testing.T) {
+	const many = 100
+	g, now := New(16), time.Now()
+	var passes []*Pass
+	enter := func(name, group string) bool {
+		p := new(Pass)
+		in := g.Enter(g.Key(name, group, 1, 0, false, now), p, now)
+		if in {
+			passes = append(passes, p)
+		}
+		return in
+	}
+	for n := range 8 { // all that the wary may have
+		enter(fmt.Sprint("first", n), "")
+	}
+	for n := range many {
+		enter(fmt.Sprint("many", n), "many")
+	}
+	enter("one", "one")
+	for range 2 { // places for each of the two groups
+		p := passes[0]
+		passes = passes[1:]
+		g.Undo(p, now)
+	}
+	_, room, _ := g.Plan(now)
+	room = maps.Clone(room)
+	if !g.Ration(room) {
+		t.Error("most have nothing, and nothing was rationed")
+	}
+	if n, named := room["one"]; !named || n != 1 {
+		t.Errorf("the one key of its group may have %d of 2 places, want 1", n)
+	}
+	sum := 0
+	for n := range many {
+		sum += room[fmt.Sprint("many", n)]
+	}
+	if sum != 1 {
+		t.Errorf("the %d keys of the other may have %d of 2 places, want 1", many, sum)
+	}
+}
+
+func TestWorkThatHasNotWaitedStandsBehindWhatHas(t *testing.T) {
+	g, now := New(4), time.Now()
+	key := func(name string) *Key { return g.Key(name, "", 1, 0, false, now) }
+	var first, second Pass
+	if !g.EnterBehind(key("a"), &first, now) || !g.EnterBehind(key("b"), &second, now) {
+		t.Fatal("where nothing waits, work was not let in")
+	}
+	if g.Enter(key("waits"), new(Pass), now) {
+		t.Fatal("the wary hold more than half")
+	}
+	g.Undo(&first, now)
+	if g.EnterBehind(key("c"), new(Pass), now) {
+		t.Error("work of a wary key has overtaken that which was turned away")
+	}
+	now = now.Add(time.Millisecond)
+	g.Leave(&second, now) // b is quick
+	if !g.EnterBehind(key("b"), new(Pass), now) {
+		t.Error("work of a quick key waits for that of wary ones")
+	}
+	if !g.Enter(key("waits"), new(Pass), now) {
+		t.Error("what was turned away found no place")
+	}
+}
+
+func TestAKeyAtItsOwnLimitIsInNobodysWay(t *testing.T) {
+	g, now := New(8), time.Now()
+	key := func(name string) *Key { return g.Key(name, "", 1, 0, false, now) }
+	g.Enter(key("full"), new(Pass), now)
+	if g.Enter(key("full"), new(Pass), now) {
+		t.Fatal("a key has more than its limit")
+	}
+	var last Pass
+	for _, name := range []string{"a", "b", "c"} {
+		if !g.EnterBehind(key(name), &last, now) {
+			t.Fatal("work stands behind that of a key which waits for itself")
+		}
+	}
+	g.Enter(key("waits"), new(Pass), now) // all places of the wary are taken
+	g.Undo(&last, now)
+	for range 2 { // offered the place, and come, it waits for itself from now on
+		_, room, _ := g.Plan(now)
+		g.Ration(maps.Clone(room))
+		g.Enter(key("waits"), new(Pass), now)
+	}
+	g.Undo(g.running[1], now)
+	_, room, _ := g.Plan(now)
+	g.Ration(maps.Clone(room))
+	if !g.EnterBehind(key("d"), new(Pass), now) {
+		t.Error("work stands behind that of a key which waits for itself")
 	}
 }
