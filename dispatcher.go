@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +29,7 @@ import (
 	"github.com/outhook/webhook/internal/batch"
 	"github.com/outhook/webhook/internal/breaker"
 	"github.com/outhook/webhook/internal/crew"
+	"github.com/outhook/webhook/internal/desk"
 	"github.com/outhook/webhook/internal/fresh"
 	"github.com/outhook/webhook/internal/gate"
 	"github.com/outhook/webhook/internal/header"
@@ -201,10 +203,11 @@ type Config struct {
 	// nothing else, such as a Publish in this process, says that there are any.
 	// Defaults to 800ms.
 	PollInterval time.Duration
-	// Lease is how long a delivery is claimed for: if the process dies, another
-	// takes it over after that. It must exceed the longest Profile.Timeout. Where
-	// opening an endpoint with Keys leaves too little of it for the attempt, that is
-	// made under the next one.
+	// Lease is how long a delivery is claimed for, or handed over: if the process
+	// dies, another takes it over after that, also where the process has published
+	// the event the moment before, see [HandOver]. It must exceed the longest
+	// Profile.Timeout. Where opening an endpoint with Keys leaves too little of it
+	// for the attempt, that is made under the next one.
 	// Defaults to that plus 30s.
 	Lease time.Duration
 	// DrainTimeout is how long Run waits, after its context has ended, for
@@ -227,13 +230,15 @@ const (
 	misconfigured    = time.Minute     // until a delivery to an endpoint that this process cannot send to is looked at again
 	parking          = 5 * time.Second // that nothing else of such an endpoint is claimed; it may have been mended
 	flushTimeout     = 10 * time.Second
+	maxHandedOver    = 8 // events of a call of Publish, and deliveries of one of them, that need not be claimed
 	purgeBatch       = 1000
 	attendEvery      = 10 * time.Second
 	// batchPatience is how long a claim waits for further places, so that it
 	// takes more, when the one before it left something behind; and the longest
 	// pause after any claim, which is half as long as that took.
 	batchPatience = 5 * time.Millisecond
-	settleRest    = time.Millisecond // the longest pause after a settlement, which is as long as that took
+	rationing     = 20 * time.Millisecond // until a claim offers room to those to whom the one before it did not
+	settleRest    = time.Millisecond      // the longest pause after a settlement, which is as long as that took
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -250,8 +255,10 @@ type Dispatcher struct {
 	log      *zap.Logger
 	wake     chan struct{}
 	running  atomic.Bool
-	failing  once.Changes // operations in which the store failed last time
-	unopened once.Seldom  // endpoints that do not open
+	hands    HandOver            // nil if the store does not hand over
+	current  atomic.Pointer[run] // the active one that takes what is handed over
+	failing  once.Changes        // operations in which the store failed last time
+	unopened once.Seldom         // endpoints that do not open
 }
 
 // NewDispatcher returns a Dispatcher on the store. It checks the whole Config
@@ -267,6 +274,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 	}
 	config.fill()
 	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
+	d.hands, _ = capability[HandOver](store)
 	d.View = &View{d: d, scope: Scope{All: true}}
 	d.profiles = map[string]*Profile{"": &d.config.Profile}
 	for name, p := range config.Profiles {
@@ -592,26 +600,74 @@ func newPublication(e Event) (Publication, error) {
 	return p, nil
 }
 
-// enqueue hands publications to the store and wakes Run.
+// enqueue hands publications to the store, and what the store hands over to Run,
+// which it wakes for the rest.
 func (d *Dispatcher) enqueue(ctx context.Context, ps []Publication) ([]Receipt, error) {
 	receipts := receiptsOf(ps)
+	r, places := d.promise(ctx, ps)
+	asked := time.Now()
 	results, err := d.store.Enqueue(ctx, ps)
 	if err != nil {
+		if places > 0 {
+			r.desk.HandOver(places, nil)
+		}
 		return receipts, err
 	}
 	created := 0
-	for n, r := range results {
-		receipts[n] = Receipt{EventID: r.EventID, Deliveries: r.Deliveries, Duplicate: r.Duplicate}
-		created += r.Deliveries
+	var leased []handed
+	for n, result := range results {
+		receipts[n] = Receipt{EventID: result.EventID, Deliveries: result.Deliveries, Duplicate: result.Duplicate}
+		created += result.Deliveries
 		if d.config.Observer != nil {
 			e := &ps[n].Event
-			d.observe(ctx, EventPublished{EventID: r.EventID, EventType: e.Type, Tenant: e.Tenant, Deliveries: r.Deliveries, Duplicate: r.Duplicate})
+			d.observe(ctx, EventPublished{EventID: result.EventID, EventType: e.Type, Tenant: e.Tenant, Deliveries: result.Deliveries, Duplicate: result.Duplicate})
+		}
+		for _, c := range result.Created {
+			leased = append(leased, handed{c, asked})
 		}
 	}
-	if created > 0 {
+	if places > 0 && !r.desk.HandOver(places, leased) {
+		d.returnHanded(ctx, leased)
+	}
+	if created > len(leased) {
 		d.rouse()
 	}
 	return receipts, nil
+}
+
+// handed is a delivery that Publish has had leased to the active Run.
+type handed struct {
+	claimed Claimed
+	asked   time.Time // the lease began no earlier
+}
+
+// promise has the active Run keep places free for what the publications create,
+// and asks the store to hand that over. It returns that Run, and how many places.
+func (d *Dispatcher) promise(ctx context.Context, ps []Publication) (r *run, places int) {
+	if r = d.current.Load(); r == nil || len(ps) > maxHandedOver || !d.hands.HandsOver(ctx) {
+		return nil, 0
+	}
+	each := r.desk.Promise(len(ps), maxHandedOver)
+	for n := range ps {
+		if each > 0 {
+			ps[n].Places, ps[n].Lease = each, d.config.Lease
+		}
+	}
+	return r, each * len(ps)
+}
+
+// returnHanded gives back what was handed over to a Run that has ended meanwhile.
+// Where that fails, it is due again when its lease ends.
+func (d *Dispatcher) returnHanded(ctx context.Context, hs []handed) {
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	ss := make([]Settlement, len(hs))
+	for n, h := range hs {
+		ss[n] = Settlement{DeliveryID: h.claimed.Delivery.ID, Lease: h.claimed.Lease, State: StatePending}
+	}
+	if _, err := d.store.Settle(within, ss); err != nil {
+		d.log.Warn("deliveries could not be given back; they are due when their leases end", zap.Int("deliveries", len(hs)), zap.Error(err))
+	}
 }
 
 func receiptsOf(ps []Publication) []Receipt {
@@ -644,6 +700,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	defer d.running.Store(false)
 	r := newRun(ctx, d)
+	if d.hands != nil {
+		d.current.Store(r)
+		defer d.current.Store(nil)
+	}
 	var side sync.WaitGroup
 	side.Go(func() { r.purge(ctx) })
 	side.Go(func() { r.attend(ctx) })
@@ -668,11 +728,18 @@ type run struct {
 	giveUp   context.CancelFunc
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
+	desk     *desk.Desk[handed]
 	settler  *batch.Batcher[settled]
 	keeper   *insist.Keeper[settled]               // the settler's own
 	targets  *ready.Shelf[*EndpointRecord, target] // by endpoint ID
 	left     map[string]int                        // room that the deliveries of a claim leave, by endpoint ID
 	swept    time.Time                             // when idle targets were last forgotten
+	timer    *time.Timer                           // of pause
+	wakes    <-chan struct{}                       // the store's own; nil if it has none
+	busy     bool                                  // the last claim was cut short by its bounds: there is more
+	rest     time.Time                             // no claim until then, so that a store which is slow to answer is asked less often and for more
+	eager    bool                                  // nothing in the queue waits for a place, as far as the last claim says
+	unstored atomic.Bool                           // the store has not taken the last outcomes
 	told     map[string]told                       // what was told of endpoints, by ID; the settler's own
 	lost     atomic.Int64                          // outcomes that came too late for the settler
 	present  atomic.Int64                          // dispatchers that run on the store; 0: not known
@@ -708,6 +775,9 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
+	// Hanging endpoints may hold half of the places for good; a quarter is left to
+	// what waits in the queue.
+	r.desk = desk.New[handed](d.config.Concurrency, d.config.Concurrency*3/4)
 	r.targets = ready.New(ready.Options[*EndpointRecord, target]{
 		Same: sameConfig, Make: r.makeTarget, Close: (*target).close,
 		// For a key service this goroutine has no time.
@@ -725,75 +795,156 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	return r
 }
 
-// dispatch claims what can start and starts it, until ctx ends.
+// dispatch claims what can start and starts it, until ctx ends, and what is handed
+// over all the while.
 func (r *run) dispatch(ctx context.Context) {
-	wakes := r.wakes(ctx)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	var failures int
-	busy := false      // the last claim was cut short by its bounds: there is more
-	var rest time.Time // until then, so that a store which is slow to answer is asked less often and for more
+	defer r.closeDesk()
+	r.wakes = r.wakesOfStore(ctx)
+	r.timer = time.NewTimer(0)
+	defer r.timer.Stop()
+	failures := 0
 	for ctx.Err() == nil {
 		free, room, wait := r.plan()
-		switch {
-		case busy:
-			// Under load, claim in batches rather than whenever a request ends. What
-			// is new may be another endpoint's, which need not wait for that.
-			timer.Reset(batchPatience)
-			select {
-			case <-r.Dispatcher.wake:
-			case <-r.crew.Freed(max(1, (r.config.Concurrency-free)/4)):
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-			busy = false
+		if r.rests(ctx, free) {
 			continue
-		case free == 0:
-			select {
-			case <-r.crew.Freed(1):
-			case <-ctx.Done():
-			}
-			continue
-		case time.Now().Before(rest):
-			timer.Reset(time.Until(rest))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-			continue
+		}
+		enough := r.opened(gate.Shut(room))
+		room = maps.Clone(room)
+		if r.gate.Ration(room) {
+			wait = min(cmp.Or(wait, rationing), rationing)
 		}
 		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		asked := time.Now()
-		claimed, next, err := r.store.Claim(r.claiming, request)
-		rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
+		claimed, next, err := r.claim(request)
+		r.rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
 		r.report(ctx, "claim", err)
-		if err == nil {
-			failures = 0
-			if len(claimed) > 0 {
-				cut := r.start(claimed, asked, room, ctx.Err() != nil)
-				busy = cut || len(claimed) == request.Max
-				continue
-			}
-		} else {
+		r.eager = err == nil && len(claimed) < request.Max
+		switch {
+		case err != nil:
 			failures++
-			next = backoffDelay(failures)
+			next, enough = backoffDelay(failures), ends(1)
+		case len(claimed) > 0:
+			failures = 0
+			cut := r.start(claimed, asked, room, ctx.Err() != nil)
+			r.busy = cut || len(claimed) == request.Max
+			continue
+		default:
+			failures = 0
 		}
-		timer.Reset(r.nap(next, wait))
+		r.tellDesk()
+		r.pause(ctx, r.nap(next, wait), r.Dispatcher.wake, r.wakes, enough)
+	}
+}
+
+// rests pauses and reports true where a claim would come too early.
+func (r *run) rests(ctx context.Context, free int) bool {
+	switch {
+	case r.busy:
+		// Under load, claim in batches rather than whenever a request ends. What is
+		// new may be another endpoint's, which need not wait for that.
+		r.pause(ctx, batchPatience, r.Dispatcher.wake, nil, ends(max(1, (r.config.Concurrency-free)/4)))
+		r.busy = false
+	case free == 0:
+		r.pause(ctx, r.config.PollInterval, nil, nil, ends(1))
+	case time.Now().Before(r.rest):
+		r.pause(ctx, time.Until(r.rest), nil, nil, ends(math.MaxInt))
+	default:
+		return false
+	}
+	return true
+}
+
+// claim asks the store, and starts what is handed over while it has not answered.
+func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration, err error) {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		claimed, next, err = r.store.Claim(r.claiming, request)
+	}()
+	for {
 		select {
-		case <-timer.C:
-		case <-r.Dispatcher.wake:
-		case _, open := <-wakes:
-			if !open {
-				wakes = nil // polling goes on
-			}
-		case <-r.crew.Freed(1):
-		case <-ctx.Done():
+		case <-answered:
+			return claimed, next, err
+		case <-r.desk.Ready():
+			r.startHanded()
 		}
 	}
 }
 
-// wakes returns the store's own wake-ups, nil if it has none.
-func (r *run) wakes(ctx context.Context) <-chan struct{} {
+// pause waits for so long, at the most until wake or wakes, which is r.wakes or
+// nil, receives, ctx ends, or enough requests have ended. Meanwhile it starts what
+// is handed over. enough is told how many have ended so far, and returns how many
+// are missing.
+func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan struct{}, enough func(ended int) (missing int)) {
+	r.timer.Reset(d)
+	for ended := 0; ; {
+		missing := enough(ended)
+		if missing <= 0 {
+			return
+		}
+		select {
+		case <-r.timer.C:
+			return
+		case <-wake:
+			return
+		case _, open := <-wakes:
+			if !open {
+				r.wakes = nil // polling goes on
+			}
+			return
+		case <-r.crew.Freed(missing):
+			ended += r.collect(time.Now())
+			r.tellDesk()
+		case <-r.desk.Ready():
+			ended += r.startHanded()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ends makes pause wait for the end of n requests.
+func ends(n int) func(ended int) int { return func(ended int) int { return n - ended } }
+
+// opened makes pause wait, after a claim that found nothing, until there is room
+// where that had none; before, another would find nothing again.
+func (r *run) opened(shut []string) func(ended int) int {
+	return func(ended int) int {
+		if ended > 0 && len(shut) > 0 {
+			if _, room, _ := r.plan(); gate.Opens(shut, room) {
+				return 0
+			}
+		}
+		return 1
+	}
+}
+
+// startHanded starts what was handed over, and returns how many requests have
+// ended.
+func (r *run) startHanded() (ended int) {
+	now := time.Now()
+	ended = r.collect(now)
+	for _, h := range r.desk.Take() {
+		r.begin(h.claimed, h.asked, now, r.gate.EnterBehind)
+	}
+	r.tellDesk()
+	return ended
+}
+
+// tellDesk says how many places are taken, and that others may be promised as long
+// as nothing in the queue waits for one and the store takes outcomes.
+func (r *run) tellDesk() { r.desk.Set(r.gate.Inflight(), r.eager && !r.unstored.Load()) }
+
+// closeDesk ends handing over, and gives back what was not started.
+func (r *run) closeDesk() {
+	r.desk.Close()
+	for _, h := range r.desk.Take() {
+		r.giveBack(&job{Claimed: h.claimed, asked: h.asked}, 0)
+	}
+}
+
+// wakesOfStore returns the store's own wake-ups, nil if it has none.
+func (r *run) wakesOfStore(ctx context.Context) <-chan struct{} {
 	waker, ok := capability[Waker](r.store)
 	if !ok {
 		return nil
@@ -809,19 +960,27 @@ func (r *run) wakes(ctx context.Context) <-chan struct{} {
 // plan takes the finished jobs off the gate and returns what may start.
 func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
 	now := time.Now()
-	for _, j := range r.crew.Done() {
-		if j.idle {
-			r.gate.Undo(&j.pass, now)
-		} else {
-			r.gate.Leave(&j.pass, now)
-		}
-	}
+	r.collect(now)
+	r.tellDesk()
 	if now.Sub(r.swept) > idleEndpoint {
 		r.gate.Forget(r.swept, r.targets.Forget)
 		r.targets.ForgetFailed() // which the gate has never seen
 		r.swept = now
 	}
 	return r.gate.Plan(now)
+}
+
+// collect takes the finished jobs off the gate and returns how many these were.
+func (r *run) collect(now time.Time) int {
+	done := r.crew.Done()
+	for _, j := range done {
+		if j.idle {
+			r.gate.Undo(&j.pass, now)
+		} else {
+			r.gate.Leave(&j.pass, now)
+		}
+	}
+	return len(done)
 }
 
 // park gives a delivery back that cannot be sent now and lets its endpoint rest:
@@ -842,38 +1001,43 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 	return nap
 }
 
-// start gives each claimed delivery to the crew, and gives back what the gate
-// does not let in. It reports whether an endpoint filled its room.
+// start begins each claimed delivery, or gives it back if Run is stopping. It
+// reports whether an endpoint filled its room.
 func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut bool) {
 	now := time.Now()
 	clear(r.left)
 	for n := range claimed {
-		// Each is a copy, so that one that hangs does not keep the batch alive.
-		j := &job{Claimed: claimed[n], asked: asked}
-		if stopping {
-			r.giveBack(j, 0)
-			continue
+		switch {
+		case stopping:
+			r.giveBack(&job{Claimed: claimed[n], asked: asked}, 0)
+		case r.begin(claimed[n], asked, now, r.gate.Enter):
+			cut = r.fills(claimed[n].Endpoint.ID, room) || cut
 		}
-		id := j.Endpoint.ID
-		j.made = r.targets.Get(id, j.Endpoint, now)
-		if wait := j.made.Wait(now); wait > 0 {
-			r.park(j, wait, now)
-			continue
-		}
-		cut = r.fills(id, room) || cut
-		if !r.gate.Enter(r.key(j, now), &j.pass, now) {
-			r.giveBack(j, 0)
-			continue
-		}
-		j.made.Begin()
-		r.crew.Start(j)
 	}
 	return cut
 }
 
+// begin gives a delivery to the crew, or back if the gate does not let it in. It
+// reports false if nothing can be sent to its endpoint for now. What it keeps is a
+// copy, so that a request that hangs does not keep a whole claim alive.
+func (r *run) begin(c Claimed, asked, now time.Time, enter func(*gate.Key, *gate.Pass, time.Time) bool) bool {
+	j := &job{Claimed: c, asked: asked}
+	j.made = r.targets.Get(j.Endpoint.ID, j.Endpoint, now)
+	if wait := j.made.Wait(now); wait > 0 {
+		r.park(j, wait, now)
+		return false
+	}
+	if !enter(r.key(j, now), &j.pass, now) {
+		r.giveBack(j, 0)
+		return true
+	}
+	j.made.Begin()
+	r.crew.Start(j)
+	return true
+}
+
 // fills counts one of a claim's deliveries and reports whether it fills the room
-// that its endpoint had. What room does not name had nothing in flight, and is in
-// it from now on: the gate changes it with each delivery that it lets in.
+// that its endpoint had. What room does not name had nothing in flight.
 func (r *run) fills(id string, room map[string]int) bool {
 	left, counted := r.left[id]
 	if !counted {
@@ -1003,11 +1167,12 @@ func (r *run) settle(items []settled, again bool) error {
 	stale, err := r.store.Settle(r.storing, settlements)
 	if !again {
 		r.report(r.storing, "settle", err)
+		r.unstored.Store(err != nil)
 	}
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(items, settled.makesDue) {
+	if slices.ContainsFunc(items, r.makesDue) {
 		r.rouse()
 	}
 	r.tell(items, stale)
@@ -1039,11 +1204,12 @@ func (s settled) lessen(bare bool) settled {
 	return s
 }
 
-// makesDue reports whether the outcome lets something fall due that the last
-// claim did not know of: a retry, the next of an order, what waited for a probe.
-func (s settled) makesDue() bool {
+// makesDue reports whether the outcome lets something fall due, before the next
+// poll, that the last claim did not know of: a retry, the next of an order, what
+// waited for a probe.
+func (r *run) makesDue(s settled) bool {
 	e := s.claimed.Endpoint
-	return s.State == StatePending || e.Ordered || !e.NotBefore.IsZero()
+	return s.State == StatePending && s.Delay < r.config.PollInterval || e.Ordered || !e.NotBefore.IsZero()
 }
 
 // drain waits for the jobs that are running, cuts them short if they take too

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -2581,4 +2582,177 @@ func TestABodyIsNoLongerThanItsLimitOnceItIsRedacted(t *testing.T) {
 			t.Errorf("limit %d: %d bytes are kept, truncated: %v: %.40s", limit, len(a.ResponseBody), a.Truncated, a.ResponseBody)
 		}
 	}
+}
+
+func TestWhatIsPublishedWhereNothingWaitsIsHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, status(200))
+		s := &queueWatch{Store: NewMemoryStore()}
+		d := newDispatcher(t, s, testConfig(r))
+		register(t, d.View, Endpoint{URL: "http://one.example/"})
+		stop := start(t, d)
+		synctest.Wait()
+		for range 20 {
+			publish(t, d, Event{Type: "a"})
+			synctest.Wait()
+		}
+		if n := len(r.all()); n != 20 {
+			t.Errorf("%d requests arrived without time going by, want 20", n)
+		}
+		if n := s.claimed.Load(); n != 0 {
+			t.Errorf("%d deliveries were claimed, want none", n)
+		}
+		stop()
+		publish(t, d, Event{Type: "a"})
+		synctest.Wait()
+		if n := len(r.all()); n != 20 {
+			t.Errorf("%d requests arrived after Run has ended, want 20", n)
+		}
+		stop = start(t, d)
+		synctest.Wait()
+		if n := s.claimed.Load(); n != 1 {
+			t.Errorf("%d deliveries were claimed by the next Run, want the one that waited", n)
+		}
+		stop()
+	})
+}
+
+func TestWhatTheGateRefusesOfWhatIsHandedOverIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, after(time.Second/2))
+		d := newDispatcher(t, NewMemoryStore(), testConfig(r))
+		e := register(t, d.View, Endpoint{URL: "http://one.example/", Concurrency: 1})
+		defer start(t, d)()
+		synctest.Wait()
+		var ids []string
+		for range 4 {
+			ids = append(ids, publish(t, d, Event{Type: "a"}).EventID)
+		}
+		time.Sleep(5 * time.Second)
+		for _, id := range ids {
+			if got := delivery(t, d, id); got.State != StateDelivered || got.Attempts != 1 {
+				t.Errorf("the delivery to %s is %s after %d attempts, want delivered after 1", e.ID, got.State, got.Attempts)
+			}
+		}
+		if n := r.most("one.example"); n != 1 {
+			t.Errorf("%d requests were in flight at once, want 1", n)
+		}
+	})
+}
+
+// queueWatch is a store that counts what is asked of its queue.
+type queueWatch struct {
+	Store
+	claims    atomic.Int64
+	claimed   atomic.Int64
+	givenBack atomic.Int64 // deliveries settled without an attempt
+}
+
+func (s *queueWatch) Unwrap() Store { return s.Store }
+
+func (s *queueWatch) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, time.Duration, error) {
+	batch, next, err := s.Store.Claim(ctx, r)
+	s.claims.Add(1)
+	s.claimed.Add(int64(len(batch)))
+	return batch, next, err
+}
+
+func (s *queueWatch) Settle(ctx context.Context, ss []Settlement) ([]string, error) {
+	for _, settlement := range ss {
+		if settlement.Attempt == nil {
+			s.givenBack.Add(1)
+		}
+	}
+	return s.Store.Settle(ctx, ss)
+}
+
+func TestAFullEndpointIsHandedOverNoMoreThanOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, after(20*time.Second))
+		s := &queueWatch{Store: NewMemoryStore()}
+		d := newDispatcher(t, s, testConfig(r))
+		register(t, d.View, Endpoint{Concurrency: 1})
+		start(t, d)
+		synctest.Wait()
+		const events = 100
+		for range events {
+			publish(t, d, Event{})
+			synctest.Wait()
+		}
+		time.Sleep(10 * time.Second)
+		// The first is on its way, the second finds no place, and where it waits
+		// nothing more is handed over.
+		if got, want := len(r.all()), 1; got != want {
+			t.Errorf("%d requests arrived, want %d", got, want)
+		}
+		if got := s.givenBack.Load(); got != 1 {
+			t.Errorf("%d deliveries were given back, want 1", got)
+		}
+		if got := s.claimed.Load(); got != 0 {
+			t.Errorf("%d deliveries were claimed of an endpoint without room", got)
+		}
+		if got, most := s.claims.Load(), int64(2*events+20); got > most {
+			t.Errorf("%d claims were made, want %d at the most: two for each event, of which the store wakes too, and one for each poll", got, most)
+		}
+	})
+}
+
+func TestWhatIsHandedOverLeavesPlacesToTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const places, flooded, backlog = 16, 1000, 40
+		r := newReceiver(t, after(100*time.Millisecond))
+		config := testConfig(r)
+		config.Concurrency, config.EndpointConcurrency = places, 1
+		store := NewMemoryStore()
+		d := newDispatcher(t, store, config)
+		for n := range flooded {
+			register(t, d.View, Endpoint{Tenant: "many", URL: "http://many.example/", Events: []string{"n" + strconv.Itoa(n)}})
+		}
+		register(t, d.View, Endpoint{Tenant: "one", URL: "http://one.example/"})
+		start(t, d)
+		synctest.Wait()
+		stop := make(chan struct{})
+		var flood sync.WaitGroup
+		flood.Go(func() { // a tight loop: far more than there are places for
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+					publish(t, d, Event{Tenant: "many", Type: "n" + strconv.Itoa(n%flooded)})
+				}
+			}
+		})
+		time.Sleep(time.Second)
+		for range backlog { // whose endpoint has a place for one at a time
+			publish(t, d, Event{Tenant: "one"})
+		}
+		time.Sleep(backlog * 250 * time.Millisecond)
+		close(stop)
+		flood.Wait()
+		if got := len(r.to("one.example")); got < backlog {
+			t.Errorf("%d of %d deliveries were made, beside another tenant's flood", got, backlog)
+		}
+		if got := len(r.to("many.example")); got < 500 {
+			t.Errorf("%d deliveries of the flood were made", got)
+		}
+	})
+}
+
+func TestAPauseWhoseTimeIsOverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDispatcher(t, NewMemoryStore(), testConfig(nil))
+		r := newRun(t.Context(), d)
+		r.timer = time.NewTimer(0)
+		before := time.Now()
+		for _, rest := range []time.Duration{-time.Hour, -1, 0, 1} {
+			r.pause(t.Context(), rest, nil, nil, ends(math.MaxInt)) // otherwise this would deadlock
+		}
+		if took := time.Since(before); took != 1 {
+			t.Errorf("pauses of no more than 1 ns took %v", took)
+		}
+		if err := r.drain(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -42,7 +42,8 @@ import (
 // lets package storetest turn its clock.
 //
 // A Store that wraps another offers Unwrap() Store; the optional interfaces
-// [Waker], [Purger], [OrderedQueue], [Presence] and [Summarizer] are looked for along
+// [Waker], [Purger], [OrderedQueue], [Presence], [Summarizer] and [HandOver] are
+// looked for along
 // that chain.
 type Store interface {
 	EndpointStore
@@ -223,7 +224,8 @@ type Publication struct {
 	Endpoints []string      // not nil: exactly these, instead of those that match
 	Missing   bool          // with Endpoints: pass over where it is pending or delivered
 	Origin    Origin        // of the deliveries
-	Lease     time.Duration // with Endpoints: > 0, born leased
+	Lease     time.Duration // > 0: born leased, with Endpoints; without, so many as Places says may be
+	Places    int           // without Endpoints: see [HandOver]; 0 elsewhere
 }
 
 // Enqueued is the result of a [Publication].
@@ -231,7 +233,7 @@ type Enqueued struct {
 	EventID    string // the first one's, if Duplicate
 	Duplicate  bool
 	Deliveries int       // created now
-	Created    []Claimed // those deliveries, when Publication.Endpoints is not nil
+	Created    []Claimed // those deliveries, when Publication.Endpoints is not nil; otherwise those that are handed over
 }
 
 // ClaimRequest says how much a dispatcher can start now.
@@ -376,6 +378,33 @@ type Summarizer interface {
 	Summarize(ctx context.Context, f StatisticsFilter) ([]Statistics, error)
 }
 
+// HandOver is implemented by stores whose Enqueue can hand new deliveries over to
+// the dispatcher that publishes them, so that it need not claim them.
+//
+// A publication with Places, and with Lease > 0, but without Endpoints, asks for
+// that: so many of its deliveries may be born leased, exactly as if claimed at
+// once, and are returned in Created, in any order. Which and how many is for the
+// store to say, and none is always right, with one rule: where the queue's turns
+// would give another delivery of the endpoint first, or could not give this one,
+// there is no handing over. So it is for endpoints that are not Ordered, have no
+// NotBefore, and where nothing is due. All others are pending and due at once, as
+// those of any publication.
+//
+// What is handed over to a caller whose context ends before he is answered is due
+// at once, or when the lease ends. If the process of the publisher dies, what was
+// handed over to it waits for the end of the lease, as what it has claimed does,
+// though others might have sent it at once: nothing is lost, but Lease is how late
+// it may be.
+//
+// A Store that wraps another, and has Unwrap, passes Places on and returns Created,
+// or clears Places: what it hides would wait for the end of the lease.
+type HandOver interface {
+	// HandsOver reports whether an Enqueue under this context may: not where what
+	// it stores may yet be undone by the caller. A dispatcher sets Places only
+	// where this is true.
+	HandsOver(ctx context.Context) bool
+}
+
 // capability finds an optional interface along the chain of Unwrap methods.
 func capability[T any](s Store) (T, bool) {
 	for s != nil {
@@ -395,8 +424,8 @@ func capability[T any](s Store) (T, bool) {
 // MemoryStore is a [Store] in the process's memory, for tests, for development
 // and for deliveries that may be lost with the process; package sqlstore keeps
 // them. Several Dispatchers may
-// share one. It implements [Waker], [Purger], [OrderedQueue], [Presence] and
-// [Summarizer].
+// share one. It implements [Waker], [Purger], [OrderedQueue], [Presence],
+// [Summarizer] and [HandOver].
 //
 // It keeps everything until it is purged: set [Config].Retention in a process
 // that runs for long.
@@ -481,6 +510,9 @@ func (s *MemoryStore) SetClock(now func() time.Time) {
 	defer s.mu.Unlock()
 	s.clock = now
 }
+
+// HandsOver implements [HandOver].
+func (s *MemoryStore) HandsOver(context.Context) bool { return true }
 
 // ClaimsOrdered implements [OrderedQueue].
 func (s *MemoryStore) ClaimsOrdered() {}
@@ -630,7 +662,7 @@ func (s *MemoryStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued
 		return nil, err
 	}
 	results := make([]Enqueued, len(ps))
-	created := 0
+	waiting := 0
 	for n := range ps {
 		p, result := &ps[n], &results[n]
 		result.EventID = known[n]
@@ -643,14 +675,15 @@ func (s *MemoryStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued
 			continue
 		}
 		if p.Endpoints == nil {
-			result.Deliveries = s.fanOut(event, p, now)
+			result.Deliveries, result.Created = s.fanOut(event, p, now)
+			waiting += result.Deliveries - len(result.Created)
 		} else {
 			result.Created = s.address(event, p, now)
 			result.Deliveries = len(result.Created)
+			waiting += result.Deliveries
 		}
-		created += result.Deliveries
 	}
-	if created > 0 {
+	if waiting > 0 {
 		for wake := range s.wakes {
 			select {
 			case wake <- struct{}{}:
@@ -1046,15 +1079,21 @@ func (s *MemoryStore) addEvent(r *EventRecord, now time.Time) *memoryEvent {
 	return e
 }
 
-// fanOut adds a delivery for each endpoint that matches.
-func (s *MemoryStore) fanOut(event *memoryEvent, p *Publication, now time.Time) (count int) {
+// fanOut adds a delivery for each endpoint that matches, and returns those that it
+// hands over.
+func (s *MemoryStore) fanOut(event *memoryEvent, p *Publication, now time.Time) (count int, handed []Claimed) {
 	s.fanouts++
 	add := func(i interest) {
 		for e := range s.interested[i] {
-			if e.fanout != s.fanouts && !e.record.Disabled {
-				e.fanout = s.fanouts
-				s.addDelivery(event, e, p, now)
-				count++
+			if e.fanout == s.fanouts || e.record.Disabled {
+				continue
+			}
+			e.fanout = s.fanouts
+			count++
+			if len(handed) < p.Places && p.Lease > 0 && !e.record.Ordered && e.lane.Idle(now.UnixNano()) {
+				handed = append(handed, s.addDelivery(event, e, p, p.Lease, now).claimed())
+			} else {
+				s.addDelivery(event, e, p, 0, now)
 			}
 		}
 	}
@@ -1064,7 +1103,7 @@ func (s *MemoryStore) fanOut(event *memoryEvent, p *Publication, now time.Time) 
 			add(interest{tenant: tenant, pattern: pattern})
 		}
 	}
-	return count
+	return count, handed
 }
 
 // address adds a delivery for each endpoint that the publication names.
@@ -1074,12 +1113,12 @@ func (s *MemoryStore) address(event *memoryEvent, p *Publication, now time.Time)
 		if e == nil || p.Missing && event.reaches(id) {
 			continue
 		}
-		created = append(created, s.addDelivery(event, e, p, now).claimed())
+		created = append(created, s.addDelivery(event, e, p, p.Lease, now).claimed())
 	}
 	return created
 }
 
-func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publication, now time.Time) *memoryDelivery {
+func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publication, lease time.Duration, now time.Time) *memoryDelivery {
 	s.arrivals++
 	d := &memoryDelivery{
 		Delivery: Delivery{
@@ -1087,12 +1126,12 @@ func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publ
 			EventID: event.record.ID, EventType: event.record.Type, EventTenant: event.record.Tenant,
 			EndpointID: e.record.ID, Tenant: e.record.Tenant,
 			State: StatePending, Origin: p.Origin,
-			NextAttempt: now.Add(p.Lease), CreatedAt: now, UpdatedAt: now,
+			NextAttempt: now.Add(lease), CreatedAt: now, UpdatedAt: now,
 		},
 		event: event, endpoint: e, nextOfEvent: event.deliveries, arrival: s.arrivals,
 	}
-	if p.Lease > 0 {
-		d.leased, d.lease, d.outside = true, 1, true
+	if lease > 0 {
+		d.leased, d.lease, d.outside = true, 1, p.Endpoints != nil
 	}
 	d.Value, d.link.Value = d, d
 	event.deliveries = d
@@ -1184,9 +1223,13 @@ func (e *memoryEndpoint) apply(now time.Time) {
 
 // enqueue makes a pending delivery claimable when its turn comes.
 func (e *memoryEndpoint) enqueue(d *memoryDelivery, now time.Time) {
-	ordered := e.record.Ordered && !d.outside
-	if !ordered || e.chains.Add(d.event.record.OrderingKey, &d.link) {
-		e.lane.Push(&d.Item, d.NextAttempt.UnixNano(), now.UnixNano())
+	chained := e.record.Ordered && !d.outside
+	switch due, at := d.NextAttempt.UnixNano(), now.UnixNano(); {
+	case chained && !e.chains.Add(d.event.record.OrderingKey, &d.link):
+	case d.leased:
+		e.lane.PushTaken(&d.Item, due, at)
+	default:
+		e.lane.Push(&d.Item, due, at)
 	}
 }
 

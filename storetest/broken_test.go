@@ -53,6 +53,9 @@ const (
 	addressedSkipsDisabled fault = "a named endpoint that is disabled is passed over"
 	missingNeverTried      fault = "Missing passes over every endpoint that was tried"
 	bornUnleased           fault = "a delivery with a lease is due at once"
+	handsOverUnleased      fault = "what is handed over is due at once"
+	handsOverAll           fault = "more than Places are handed over"
+	handsOverAlways        fault = "deliveries are handed over whatever waits"
 
 	claimWithoutConfig   fault = "a claim comes without the endpoint's configuration"
 	leaseUnset           fault = "a leased delivery is claimed again"
@@ -186,6 +189,9 @@ func faults() map[fault][]string {
 		addressedSkipsDisabled: {"addressed"},
 		missingNeverTried:      {"addressed-missing"},
 		bornUnleased:           {"born-leased"},
+		handsOverUnleased:      {"handed-over"},
+		handsOverAll:           {"handed-over-within"},
+		handsOverAlways:        {"handed-over-never"},
 
 		claimWithoutConfig:   {"claim-complete"},
 		leaseUnset:           {"lease-hides"},

@@ -26,6 +26,9 @@ func enqueueChecks() []check {
 		{"addressed", "with Endpoints exactly these get a delivery, though the event is known or they are disabled", addressedTo},
 		{"addressed-missing", "with Missing an endpoint where the event is pending or delivered is passed over", addressedMissing},
 		{"born-leased", "with Lease a delivery is born leased to the caller", bornLeased},
+		{"handed-over", "with Places a delivery at an idle endpoint is handed over as if claimed", handedOver},
+		{"handed-over-within", "no more than Places are handed over, the others are due at once", handedOverWithin},
+		{"handed-over-never", "nothing is handed over where the queue would not give it first", handedOverNever},
 	}
 }
 
@@ -393,4 +396,110 @@ func bornLeased(t *trial) {
 			again.Delivery.ID, again.Expired, again.Lease, c.Delivery.ID, c.Lease)
 	}
 	t.settleStale("another has claimed it", outcome(c, webhook.StateDelivered))
+}
+
+// handsOver skips the check of a store that does not, and returns a publication
+// that asks for it.
+func handsOver(t *trial) func(id string, lease time.Duration, places int) webhook.Publication {
+	t.Helper()
+	if h, ok := capability[webhook.HandOver](t.store); !ok || !h.HandsOver(t.ctx) {
+		t.Skipf("the store does not hand over")
+	}
+	return func(id string, lease time.Duration, places int) webhook.Publication {
+		p := publication(id, "")
+		p.Lease, p.Places = lease, places
+		return p
+	}
+}
+
+func handedOver(t *trial) {
+	asking := handsOver(t)
+	t.register("", "endpoint")
+	hand := func(id string, lease time.Duration) webhook.Claimed {
+		t.Helper()
+		got := t.enqueue(asking(id, lease, 1))[0]
+		if got.Deliveries != 1 || len(got.Created) != 1 {
+			t.Fatalf("an idle endpoint's delivery: Deliveries is %d and Created has %d, want 1 and 1", got.Deliveries, len(got.Created))
+		}
+		return got.Created[0]
+	}
+	c := hand("settled", long)
+	if c.Event == nil || c.Endpoint == nil {
+		t.Fatalf("it comes with event %v and endpoint %v, want both", c.Event, c.Endpoint)
+	}
+	if c.Event.ID != "settled" || !bytes.Equal(c.Event.Data, event("settled", "").Data) || !c.Event.CreatedAt.Equal(c.Delivery.CreatedAt) {
+		t.Errorf("its event is %+v, want that which was published, as stored", c.Event)
+	}
+	if want := t.endpoint("endpoint"); c.Endpoint.ID != want.ID || c.Endpoint.Rev != want.Rev || !bytes.Equal(c.Endpoint.Config, want.Config) || !c.Endpoint.UpdatedAt.Equal(want.UpdatedAt) {
+		t.Errorf("its endpoint is %+v, want %+v", c.Endpoint, want)
+	}
+	if stored := t.delivery(c.Delivery.ID); stored != c.Delivery {
+		t.Errorf("its delivery is %+v, stored is %+v", c.Delivery, stored)
+	}
+	t.wantIn("NextAttempt", c.Delivery.NextAttempt, c.Delivery.CreatedAt, long)
+	t.claimNothing(everything(long), "it is leased to its publisher")
+	if again := t.enqueue(asking("settled", long, 1))[0]; !again.Duplicate || len(again.Created) > 0 {
+		t.Errorf("published again, Duplicate is %t with %d created, want a duplicate with none", again.Duplicate, len(again.Created))
+	}
+	t.settle(attempted(c, webhook.StateDelivered, 200))
+	if d := t.delivery(c.Delivery.ID); d.State != webhook.StateDelivered || d.Attempts != 1 {
+		t.Errorf("after its settlement the delivery is %s with %d attempts, want delivered with 1", d.State, d.Attempts)
+	}
+
+	// Given back, and when its lease has run out, it is as any other.
+	c = hand("given back", long)
+	t.settle(outcome(c, webhook.StatePending))
+	again := t.collect(everything(long), 1)[0]
+	if again.Delivery.ID != c.Delivery.ID || again.Lease <= c.Lease || again.Expired != 0 {
+		t.Errorf("given back, delivery %q was claimed with lease %d, Expired %d; want %q, more than %d and 0", again.Delivery.ID, again.Lease, again.Expired, c.Delivery.ID, c.Lease)
+	}
+	t.settle(attempted(again, webhook.StateDelivered, 200))
+	c = hand("lapsed", short)
+	again = t.reclaimed(long)
+	if again.Delivery.ID != c.Delivery.ID || again.Expired != 1 || again.Lease <= c.Lease {
+		t.Errorf("after the lease ran out: delivery %q, Expired %d, lease %d; want %q, 1 and more than %d",
+			again.Delivery.ID, again.Expired, again.Lease, c.Delivery.ID, c.Lease)
+	}
+	t.settleStale("another has claimed it", outcome(c, webhook.StateDelivered))
+}
+
+func handedOverWithin(t *trial) {
+	asking := handsOver(t)
+	t.register("", "e1", "e2", "e3")
+	got := t.enqueue(asking("two", long, 2), asking("none", long, 0))
+	if got[0].Deliveries != 3 || len(got[0].Created) > 2 {
+		t.Errorf("with 2 Places, %d of %d deliveries were handed over, want at most 2 of 3", len(got[0].Created), got[0].Deliveries)
+	}
+	if got[1].Deliveries != 3 || len(got[1].Created) != 0 {
+		t.Errorf("without Places, %d of %d deliveries were handed over, want 0 of 3", len(got[1].Created), got[1].Deliveries)
+	}
+	t.collect(everything(long), 6-len(got[0].Created))
+}
+
+func handedOverNever(t *trial) {
+	asking := handsOver(t)
+	t.register("", "backlog")
+	ordered := endpoint("ordered", "")
+	if _, ok := capability[webhook.OrderedQueue](t.store); ok {
+		ordered.Ordered = true
+		t.put(ordered)
+	}
+	t.publish("", "first", "second")
+	claimed := t.collect(webhook.ClaimRequest{Max: 1, PerEndpoint: 0, Room: map[string]int{"backlog": 1}, Lease: long}, 1)
+	if created := t.enqueue(asking("third", long, 8))[0].Created; len(created) > 0 {
+		t.Errorf("handed over was %v, where an endpoint has something due and another is ordered", endpointsOf(created))
+	}
+	// A pause, though nothing is due.
+	t.register("", "paused")
+	c := t.enqueue(asking("pausing", long, 8))[0].Created
+	if len(c) != 1 || c[0].Delivery.EndpointID != "paused" {
+		t.Fatalf("handed over was %v, want that of the new endpoint", endpointsOf(c))
+	}
+	o := attempted(c[0], webhook.StateDelivered, 200)
+	o.Pause = long
+	t.settle(o)
+	if created := t.enqueue(asking("while it is", long, 8))[0].Created; len(created) > 0 {
+		t.Errorf("handed over was %v, of which one has a NotBefore", endpointsOf(created))
+	}
+	t.settle(attempted(claimed[0], webhook.StateDelivered, 200))
 }

@@ -96,6 +96,11 @@ func (s *reference) enqueue(p webhook.Publication, known []*webhook.EventRecord)
 		}
 	} else {
 		created = s.fanOut(event, p)
+		for _, d := range created {
+			if d.leased || s.fault == handsOverUnleased && p.Places > 0 {
+				result.Created = append(result.Created, s.claimed(d))
+			}
+		}
 		if len(created) == 0 && s.fault == unmatchedDropped {
 			s.events = s.events[:len(s.events)-1]
 		}
@@ -146,10 +151,23 @@ func (s *reference) fanOut(event *webhook.EventRecord, p webhook.Publication) (c
 		}
 	}
 	s.pause(fanOutInTwoSteps)
+	lease, left := p.Lease, p.Places
 	for _, r := range matching {
+		p.Lease = 0
+		if lease > 0 && p.Places > 0 && (left > 0 || s.fault == handsOverAll) && s.fault != handsOverUnleased && s.idle(r) {
+			p.Lease = lease
+			left--
+		}
 		created = append(created, s.addDelivery(event, r, p))
 	}
 	return created
+}
+
+// idle reports whether a delivery at the endpoint may be handed over.
+func (s *reference) idle(r *webhook.EndpointRecord) bool {
+	return s.fault == handsOverAlways || !r.Ordered && r.NotBefore.IsZero() && !slices.ContainsFunc(s.deliveries, func(d *row) bool {
+		return d.EndpointID == r.ID && d.State == webhook.StatePending && !d.NextAttempt.After(s.now())
+	})
 }
 
 func (s *reference) address(event *webhook.EventRecord, p webhook.Publication) (created []*row) {

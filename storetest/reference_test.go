@@ -54,6 +54,8 @@ func (s *reference) SetClock(now func() time.Time) { s.now = now }
 
 func (s *reference) ClaimsOrdered() {}
 
+func (s *reference) HandsOver(context.Context) bool { return true }
+
 func (s *reference) Wakes(ctx context.Context) (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
