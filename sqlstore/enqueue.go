@@ -27,10 +27,19 @@ type call struct {
 	ps      []webhook.Publication
 	results []webhook.Enqueued
 	err     error
-	alone   bool          // it is to be repeated apart from the group
-	taken   atomic.Bool   // by the group's transaction, or by the caller who gave up
+	alone   bool // it is to be repeated apart from the group
+	stage   atomic.Int32
 	done    chan struct{} // closed when the group is through with it
 }
+
+// The stages of a call, on which its caller and the group's transaction agree.
+const (
+	waiting   = iota
+	given     // up by the caller, before the transaction took it
+	taken     // by the transaction
+	abandoned // by the caller, after that
+	through   // the caller can have the results
+)
 
 func newCall(ps []webhook.Publication) *call {
 	return &call{ps: ps, results: make([]webhook.Enqueued, len(ps)), done: make(chan struct{})}
@@ -62,10 +71,12 @@ func (s *Store) Enqueue(ctx context.Context, ps []webhook.Publication) ([]webhoo
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		if c.taken.CompareAndSwap(false, true) {
+		if c.stage.CompareAndSwap(waiting, given) {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("enqueue: %w: %w", webhook.ErrUncertain, ctx.Err())
+		if c.stage.CompareAndSwap(taken, abandoned) {
+			return nil, fmt.Errorf("enqueue: %w: %w", webhook.ErrUncertain, ctx.Err())
+		}
 	}
 	if c.alone {
 		return s.enqueueAlone(ctx, ps)
@@ -85,6 +96,21 @@ func checkPublication(p *webhook.Publication) error {
 		}
 	}
 	return nil
+}
+
+// HandsOver implements [webhook.HandOver]: not in the caller's transaction, which
+// may yet fail, and on PostgreSQL alone.
+func (s *Store) HandsOver(ctx context.Context) bool {
+	_, ok := s.dialect.(postgreSQL)
+	return ok && s.transaction(ctx) == nil
+}
+
+// handedOver returns how many deliveries of a publication may be.
+func handedOver(p *webhook.Publication) int {
+	if p.Endpoints != nil || p.Lease <= 0 {
+		return 0
+	}
+	return p.Places
 }
 
 // groupable reports whether the call may share a transaction with others.
@@ -158,7 +184,7 @@ func (s *Store) commitGroup(calls []*call) {
 	together, known := make([]*call, 0, len(calls)), make(identities, len(calls))
 	for _, c := range calls {
 		switch {
-		case !c.taken.CompareAndSwap(false, true): // its caller is gone
+		case !c.stage.CompareAndSwap(waiting, taken): // its caller is gone
 		case known.add(c.ps):
 			together = append(together, c)
 		default:
@@ -178,7 +204,24 @@ func (s *Store) commitGroup(calls []*call) {
 		} else if err != nil {
 			c.err = fmt.Errorf("enqueue: %w", err)
 		}
+		if !c.stage.CompareAndSwap(taken, through) && err == nil {
+			s.giveBack(ctx, c.results)
+		}
 		close(c.done)
+	}
+}
+
+// giveBack returns to the queue what was handed over to a caller who is gone. Where
+// that fails, it returns when its lease ends.
+func (s *Store) giveBack(ctx context.Context, results []webhook.Enqueued) {
+	var ss []webhook.Settlement
+	for _, r := range results {
+		for _, c := range r.Created {
+			ss = append(ss, webhook.Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StatePending})
+		}
+	}
+	if len(ss) > 0 {
+		_, _ = s.Settle(ctx, ss)
 	}
 }
 

@@ -139,7 +139,7 @@ func (d postgreSQL) enqueue(ctx context.Context, s *Store, q Querier, calls []*c
 			size += len(c.ps[n].Event.Data)
 		}
 	}
-	var owners, ids, keys, types, tenants, orderingKeys, times, tests, offsets, sizes, patterns, lineages, origins, addressed array
+	var owners, ids, keys, types, tenants, orderingKeys, times, tests, offsets, sizes, patterns, lineages, origins, addressed, places, leases array
 	data, sums := make([]byte, 0, size), make([]byte, 0, 32*count)
 	for owner, c := range calls {
 		for n := range c.ps {
@@ -164,31 +164,84 @@ func (d postgreSQL) enqueue(ctx context.Context, s *Store, q Querier, calls []*c
 			lineages.text(d.list(append(slices.Clip(p.Tenants), allTenants)).(string))
 			origins.text(string(p.Origin))
 			addressed.boolean(p.Endpoints != nil)
+			places.integer(int64(handedOver(p)))
+			leases.integer(microseconds(p.Lease))
 		}
 	}
 	var wait any
 	if lockTimeout > 0 {
 		wait = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	}
-	owner, n := 0, 0
-	return s.query(ctx, q, `SELECT event_id, status, deliveries FROM outhook_enqueue($1::timestamptz, $2::text, $3::integer[], $4::text[], $5::text[],
+	b := enqueuedBatch{calls: calls}
+	return s.query(ctx, q, `SELECT n, event_id, status, deliveries, id::text, created_at, next_attempt, endpoint_id, tenant, all_tenants, patterns,
+			failing_since, endpoint_created_at, endpoint_updated_at, rev, config
+		FROM outhook_enqueue($1::timestamptz, $2::text, $3::integer[], $4::text[], $5::text[],
 		$6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::boolean[], $11::bytea, $12::integer[], $13::integer[], $14::bytea,
-		$15::text[], $16::text[], $17::text[], $18::boolean[])`,
+		$15::text[], $16::text[], $17::text[], $18::boolean[], $19::integer[], $20::bigint[])`,
 		[]any{d.stamp(s.injected()), wait, owners.String(), ids.String(), keys.String(), types.String(), tenants.String(), orderingKeys.String(),
-			times.String(), tests.String(), data, offsets.String(), sizes.String(), sums, patterns.String(), lineages.String(), origins.String(), addressed.String()},
-		func(rows Rows) error {
-			var event, status string
-			var deliveries int
-			if err := rows.Scan(&event, &status, &deliveries); err != nil {
-				return err
-			}
-			for n == len(calls[owner].ps) {
-				owner, n = owner+1, 0
-			}
-			calls[owner].set(n, event, status, deliveries)
-			n++
-			return nil
-		})
+			times.String(), tests.String(), data, offsets.String(), sizes.String(), sums, patterns.String(), lineages.String(), origins.String(), addressed.String(),
+			places.String(), leases.String()},
+		b.scan)
+}
+
+// enqueuedBatch hands out what outhook_enqueue returns.
+type enqueuedBatch struct {
+	calls  []*call
+	call   int   // whose row was the last,
+	last   int64 // of that publication
+	before int64 // publications of the calls before that one
+}
+
+// scan takes a row: of the next publication, or another delivery of the same.
+func (b *enqueuedBatch) scan(rows Rows) error {
+	var nth int64
+	var event, status string
+	var deliveries int
+	var id, endpointID, tenant, patterns text
+	var createdAt, nextAttempt, failingSince, endpointCreatedAt, endpointUpdatedAt stamp
+	var allTenants *bool
+	var rev *int64
+	var config []byte
+	if err := rows.Scan(&nth, &event, &status, &deliveries, &id, &createdAt, &nextAttempt, &endpointID, &tenant, &allTenants, &patterns,
+		&failingSince, &endpointCreatedAt, &endpointUpdatedAt, &rev, &config); err != nil {
+		return err
+	}
+	for nth-b.before > int64(len(b.calls[b.call].ps)) {
+		b.before += int64(len(b.calls[b.call].ps))
+		b.call++
+	}
+	c, n := b.calls[b.call], int(nth-b.before)-1
+	p, result := &c.ps[n], &c.results[n]
+	if further := len(result.Created) > 0 && b.last == nth; !further {
+		c.set(n, event, status, deliveries)
+	}
+	b.last = nth
+	if id == "" {
+		return nil
+	}
+	r := &webhook.EndpointRecord{
+		ID: string(endpointID), Tenant: string(tenant), AllTenants: *allTenants, Rev: *rev, Config: config,
+		FailingSince: failingSince.Time, CreatedAt: endpointCreatedAt.Time, UpdatedAt: endpointUpdatedAt.Time,
+	}
+	if err := scanPatterns(string(patterns), r); err != nil {
+		return err
+	}
+	e := &p.Event
+	result.Created = append(result.Created, webhook.Claimed{
+		Lease: 1, Event: storedEvent(e, createdAt.Time), Endpoint: r,
+		Delivery: webhook.Delivery{
+			ID: string(id), EventID: e.ID, EventType: e.Type, EventTenant: e.Tenant, EndpointID: r.ID, Tenant: r.Tenant,
+			State: webhook.StatePending, Origin: p.Origin, NextAttempt: nextAttempt.Time, CreatedAt: createdAt.Time, UpdatedAt: createdAt.Time,
+		},
+	})
+	return nil
+}
+
+// storedEvent returns the event as it is stored.
+func storedEvent(e *webhook.EventRecord, createdAt time.Time) *webhook.EventRecord {
+	stored := *e
+	stored.CreatedAt = createdAt
+	return &stored
 }
 
 func (d postgreSQL) address(ctx context.Context, s *Store, q Querier, ps []*webhook.Publication) (map[string][]string, error) {

@@ -67,7 +67,8 @@
 // broken. If the first try was carried out after all, the second one finds the
 // event, and Receipt.Duplicate is true of an event that is published for the
 // first time. That is harmless: it is stored once, under the Receipt's ID, and
-// delivered, after the next poll. Where repeating does not tell, the error is
+// delivered, after the next poll, or when the lease ends under which the first try
+// has handed it over. Where repeating does not tell, the error is
 // [webhook.ErrUncertain].
 //
 // # Several processes
@@ -147,7 +148,8 @@ const defaultPrefix = "outhook_"
 var prefixes = regexp.MustCompile(`^([a-z_][a-z0-9_]*\.)?[a-z_][a-z0-9_]*$|^[a-z_][a-z0-9_]*\.$`)
 
 // Store is a [webhook.Store] on a database. It implements [webhook.Purger],
-// [webhook.OrderedQueue], [webhook.Presence] and [webhook.Summarizer]. Its methods are safe for concurrent use; it starts no
+// [webhook.OrderedQueue], [webhook.Presence], [webhook.Summarizer] and, on
+// PostgreSQL, [webhook.HandOver]. Its methods are safe for concurrent use; it starts no
 // goroutine that lasts, and need not be closed.
 type Store struct {
 	db      *sql.DB

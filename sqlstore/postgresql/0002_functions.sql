@@ -19,11 +19,20 @@ $$;
 -- keys in it are different. One row is returned for each publication, in their
 -- order; the deliveries of those that are addressed to certain endpoints are left
 -- to outhook_address.
+--
+-- _places says how many of a publication's deliveries may be handed over to the
+-- caller: born leased for _leases microseconds. That is for where nothing waits
+-- that would be overtaken: the lane is asleep and healthy and has no order. Each
+-- is a row of its publication, with the endpoint's record.
 CREATE FUNCTION outhook_enqueue(
 	_now timestamptz, _lock_timeout text, _calls integer[], _ids text[], _keys text[], _types text[], _tenants text[],
 	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
-	_patterns text[], _lineages text[], _origins text[], _addressed boolean[]
-) RETURNS TABLE (event_id text, status text, deliveries integer)
+	_patterns text[], _lineages text[], _origins text[], _addressed boolean[], _places integer[], _leases bigint[]
+) RETURNS TABLE (
+	n bigint, event_id text, status text, deliveries integer,
+	id uuid, created_at timestamptz, next_attempt timestamptz, endpoint_id text, tenant text, all_tenants boolean, patterns text,
+	failing_since timestamptz, endpoint_created_at timestamptz, endpoint_updated_at timestamptz, rev bigint, config bytea
+)
 LANGUAGE plpgsql SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -92,29 +101,47 @@ BEGIN
 	-- visible; nothing else waits for it.
 	RETURN QUERY
 	WITH publications AS MATERIALIZED (
-		SELECT * FROM unnest(_status, _firsts, _types, _tenants, _ordering_keys, _sizes, _patterns, _lineages, _origins, _addressed)
-			WITH ORDINALITY AS p (status, id, type, tenant, ordering_key, size, patterns, lineage, origin, addressed, n)
+		SELECT * FROM unnest(_status, _firsts, _types, _tenants, _ordering_keys, _sizes, _patterns, _lineages, _origins, _addressed, _places, _leases)
+			WITH ORDINALITY AS p (status, id, type, tenant, ordering_key, size, patterns, lineage, origin, addressed, places, lease, n)
 	), matched AS MATERIALIZED (
-		SELECT DISTINCT p.n, s.endpoint_id
-		FROM publications p CROSS JOIN LATERAL unnest(p.lineage::text[]) AS t (tenant) CROSS JOIN LATERAL unnest(p.patterns::text[]) AS q (pattern)
-			CROSS JOIN LATERAL (SELECT endpoint_id FROM outhook_subscriptions WHERE tenant = t.tenant AND pattern = q.pattern OFFSET 0) s
-		WHERE p.status = 'new' AND NOT p.addressed
+		SELECT m.n, m.endpoint_id, row_number() OVER (PARTITION BY m.n) <= m.places AS may
+		FROM (
+			SELECT DISTINCT p.n, p.places, s.endpoint_id
+			FROM publications p CROSS JOIN LATERAL unnest(p.lineage::text[]) AS t (tenant) CROSS JOIN LATERAL unnest(p.patterns::text[]) AS q (pattern)
+				CROSS JOIN LATERAL (SELECT endpoint_id FROM outhook_subscriptions WHERE tenant = t.tenant AND pattern = q.pattern OFFSET 0) s
+			WHERE p.status = 'new' AND NOT p.addressed
+		) m
 	), reached AS MATERIALIZED (
-		SELECT m.n, e.* FROM matched m CROSS JOIN LATERAL (
-			SELECT id, tenant, ordered FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
+		SELECT m.n, e.*, l.failing_since, m.may AND NOT e.ordered AND l.idle IS TRUE AS leased
+		FROM matched m CROSS JOIN LATERAL (
+			SELECT id, tenant, all_tenants, patterns, ordered, created_at, updated_at, rev, config
+			FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
+			LEFT JOIN LATERAL (
+				SELECT failing_since, wake > _at AND not_before IS NULL AS idle FROM outhook_lanes WHERE m.may AND endpoint_id = m.endpoint_id OFFSET 0) l ON true
 	), inserted AS (
-		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin, due, next_attempt, created_at, updated_at, chain, head, size)
-		SELECT outhook_id(_at), p.id, p.type, p.tenant, r.id, r.tenant, p.origin, _at, _at, _at, _at,
+		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
+			due, next_attempt, created_at, updated_at, lease, leased, chain, head, size)
+		SELECT outhook_id(_at), p.id, p.type, p.tenant, r.id, r.tenant, p.origin,
+			_at, CASE WHEN r.leased THEN _at + p.lease * interval '1 microsecond' ELSE _at END, _at, _at, r.leased::integer, r.leased,
 			CASE WHEN r.ordered THEN p.ordering_key END, NOT r.ordered, p.size
 		FROM reached r JOIN publications p ON p.n = r.n ORDER BY p.n
-		RETURNING event_id, endpoint_id, chain
+		RETURNING id, event_id, endpoint_id, chain, leased, next_attempt
 	), alarms AS (
-		INSERT INTO outhook_alarms (due, endpoint_id, chain) SELECT DISTINCT _at, endpoint_id, chain FROM inserted
+		INSERT INTO outhook_alarms (due, endpoint_id, chain) SELECT DISTINCT _at, endpoint_id, chain FROM inserted WHERE NOT leased
+	), leases AS (
+		INSERT INTO outhook_leases (until, ids)
+		SELECT next_attempt, array_agg(id) FROM (
+			SELECT id, next_attempt, (row_number() OVER (PARTITION BY next_attempt) - 1) / 100 AS part FROM inserted WHERE leased) i
+		GROUP BY next_attempt, part
 	), counted AS (
 		SELECT event_id, count(*)::integer AS deliveries FROM inserted GROUP BY event_id
 	)
-	SELECT p.id, p.status, coalesce(c.deliveries, 0)
-	FROM publications p LEFT JOIN counted c ON c.event_id = p.id AND p.status = 'new' ORDER BY p.n;
+	SELECT p.n, p.id, p.status, coalesce(c.deliveries, 0),
+		i.id, _at, i.next_attempt, r.id, r.tenant, r.all_tenants, r.patterns, r.failing_since, r.created_at, r.updated_at, r.rev, r.config
+	FROM publications p LEFT JOIN counted c ON c.event_id = p.id AND p.status = 'new'
+		LEFT JOIN reached r ON r.n = p.n AND r.leased
+		LEFT JOIN inserted i ON i.event_id = p.id AND i.endpoint_id = r.id
+	ORDER BY p.n;
 END $$;
 
 -- outhook_address creates the deliveries of events, all different, to the
@@ -328,7 +355,7 @@ BEGIN
 					FROM (SELECT tenant FROM after WHERE tenant IS NOT NULL UNION ALL SELECT tenant FROM before WHERE tenant IS NOT NULL) t
 						CROSS JOIN LATERAL (
 							SELECT endpoint_id, tenant, since, since_seq, not_before FROM outhook_lanes l
-							WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id <> ALL (_skip)
+							WHERE l.wake IS NULL AND l.tenant = t.tenant AND l.endpoint_id NOT IN (SELECT unnest(_skip))
 								AND (_room > 0 OR l.endpoint_id = ANY (_named))
 							ORDER BY turn LIMIT _most FOR UPDATE SKIP LOCKED) l
 					LIMIT _limit
@@ -419,13 +446,15 @@ BEGIN
 
 	-- What is settled does not need to be woken for.
 	DELETE FROM outhook_leases l USING (
-		SELECT until, seq, ids FROM outhook_leases ORDER BY until LIMIT 100 FOR UPDATE SKIP LOCKED) f
-	WHERE l.until = f.until AND l.seq = f.seq AND NOT EXISTS (SELECT FROM outhook_pending d WHERE d.id = ANY (f.ids) AND d.leased);
+		SELECT until, seq FROM outhook_leases f
+		WHERE NOT EXISTS (SELECT FROM outhook_pending d WHERE d.id = ANY (f.ids) AND d.leased)
+		ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED) f
+	WHERE l.until = f.until AND l.seq = f.seq;
 
 	-- Lanes that are awake and have room are in the hands of others, who may
 	-- leave something.
 	RETURN QUERY SELECT CASE
-			WHEN EXISTS (SELECT FROM outhook_lanes l WHERE l.wake IS NULL AND l.endpoint_id <> ALL (_skip) AND (_room > 0 OR l.endpoint_id = ANY (_named)))
+			WHEN EXISTS (SELECT FROM outhook_lanes l WHERE l.wake IS NULL AND l.endpoint_id NOT IN (SELECT unnest(_skip)) AND (_room > 0 OR l.endpoint_id = ANY (_named)))
 				OR EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_leases WHERE until <= _at)
 			THEN 20000
 			ELSE extract(epoch FROM nullif(least(
