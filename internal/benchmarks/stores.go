@@ -164,6 +164,9 @@ type store struct {
 	close func() error // and forgets what it holds
 }
 
+// Unwrap lets a Dispatcher find what the Store can do beside.
+func (s *store) Unwrap() webhook.Store { return s.Store }
+
 // logged returns an error unless n attempts are logged.
 func (s *store) logged(ctx context.Context, n int) error {
 	if s.db == nil {
