@@ -37,13 +37,13 @@ const (
 func none(err error) (any, error) { return nil, err }
 
 // positions has a row for every exported method of View: what is added there has
-// to be added here. EventTypes takes and returns nothing of a tenant.
+// to be added here. What a Config says, and no tenant, has no position.
 func positions() map[string][]position {
 	endpointAt := func(id string) webhook.Endpoint {
 		return webhook.Endpoint{ID: id, URL: nowhere, Events: []string{"*"}}
 	}
 	return map[string][]position{
-		"EventTypes": nil,
+		"EventTypes": nil, "Profiles": nil, "Profile": nil, "Capabilities": nil,
 		"Register": {
 			{"ID", invalid, func(ctx context.Context, v *webhook.View, id string) (any, error) {
 				return v.Register(ctx, endpointAt(id))
@@ -152,6 +152,13 @@ func positions() map[string][]position {
 				return v.Deliveries(ctx, webhook.DeliveryFilter{Cursor: id})
 			}},
 		},
+		"Statistics": {{"Endpoints", nothing, func(ctx context.Context, v *webhook.View, id string) (any, error) {
+			all, err := v.Statistics(ctx, webhook.StatisticsFilter{Endpoints: []string{id}, From: time.Unix(0, 0), To: time.Unix(4e9, 0), Buckets: 3})
+			for n := range all {
+				all[n].EndpointID = ""
+			}
+			return all, err
+		}}},
 		"Delivery": {{"id", notFound, func(ctx context.Context, v *webhook.View, id string) (any, error) {
 			return v.Delivery(ctx, id)
 		}}},

@@ -220,7 +220,7 @@ func newBattlefield(t *testing.T, list []attack) *battlefield {
 	// What validation keeps out may be in the database all the same.
 	for _, statement := range []string{
 		`UPDATE outhook_deliveries SET event_type = ?, last_error = ? WHERE seq IN (SELECT min(seq) FROM outhook_deliveries GROUP BY endpoint_id)`,
-		`UPDATE outhook_attempts SET error = ?, url = ?`,
+		`UPDATE outhook_log SET error = ?, url = ?`,
 	} {
 		if _, err := f.DB.ExecContext(t.Context(), statement, every, every); err != nil {
 			t.Fatal(err)
