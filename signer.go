@@ -1163,6 +1163,21 @@ func singleSecret(s Signer) bool {
 	return ok && c.SingleSecret()
 }
 
+// revealsSecrets reports whether who receives what the scheme has signed may know
+// the secret by it: that of somebody else's scheme may do anything.
+func revealsSecrets(s Signer) bool {
+	switch s := s.(type) {
+	// As in signPrivately: the types themselves.
+	case StandardWebhooks, *StandardWebhooks, HMAC, *HMAC:
+		return false
+	case Signers:
+		return slices.ContainsFunc(s, revealsSecrets)
+	case *Signers:
+		return slices.ContainsFunc(*s, revealsSecrets)
+	}
+	return true
+}
+
 // signatureHeaders returns the canonical names of the headers that the scheme
 // says it writes. The slice is the caller's.
 func signatureHeaders(s Signer) []string {

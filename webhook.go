@@ -260,7 +260,8 @@ type Endpoint struct {
 	// Secrets sign the requests, the newest first; an older one also signs
 	// until its ExpiresAt. Register generates one where the profile's scheme
 	// needs it and none is given. Empty when read back (see [View.Reveal]);
-	// nil at Update keeps them.
+	// nil at Update keeps them, but not for another receiver or profile that
+	// would be shown them ([View.Update]).
 	Secrets []Secret
 	// Auth authenticates the request beside the signature. Its Secret is empty
 	// when read back, and kept at Update while empty and Scheme, Name, TokenURL
@@ -796,8 +797,11 @@ func (v *View) register(ctx context.Context, e Endpoint) (Endpoint, error) {
 //
 // An Auth.Secret is kept for the scheme, host and port of the URL that it was given
 // for, so that who may call Update but does not know it cannot have it sent to
-// himself: with another of these it must be given anew, or is [ErrInvalid]. A
-// TLS.Key, which never leaves, is kept.
+// himself: with another of these it must be given anew, or is [ErrInvalid]. So must
+// Secrets with another of these, or another Profile, where the signing scheme of the
+// (new) profile shows its receiver the secret: where it is a [SecretHeader], alone or
+// among [Signers], or a [Signer] that is not of this package. [StandardWebhooks] and
+// [HMAC] sign without showing it, and keep it. A TLS.Key, which never leaves, is kept.
 //
 // With another URL or Profile it is no longer verified: if its profile has a
 // [Verification], it is disabled until [View.Verify]. One that was disabled stays
@@ -825,14 +829,14 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 				next.Disabled, next.DisabledReason, unverified = true, reasonUnverified, true
 			}
 		}
-		if next.Secrets == nil {
-			next.Secrets = old.Secrets
-		}
 		var elsewhere error
+		if next.Secrets == nil {
+			next.Secrets, elsewhere = old.Secrets, v.d.checkKept(&old, &next)
+		}
 		// The secret goes to no other token endpoint than the one it was given for.
 		if a := &next.Auth; a.Secret.Value == "" && a.Scheme == old.Auth.Scheme && a.Name == old.Auth.Name && a.TokenURL == old.Auth.TokenURL {
 			if a.Secret = old.Auth.Secret; a.Secret.Value != "" && originOf(next.URL) != originOf(old.URL) {
-				elsewhere = fmt.Errorf("Auth.Secret: %w: the stored one was given for another scheme, host or port of URL; give it anew if it is to go to this one", ErrInvalid)
+				elsewhere = errors.Join(elsewhere, fmt.Errorf("Auth.Secret: %w: the stored one was given for another scheme, host or port of URL; give it anew if it is to go to this one", ErrInvalid))
 			}
 		}
 		if t := &next.TLS; t.Key.Value == "" && t.Certificate != "" {
@@ -848,6 +852,23 @@ func (v *View) Update(ctx context.Context, e Endpoint) (Endpoint, error) {
 		v.d.observe(ctx, EndpointDisabled{EndpointID: updated.ID, Tenant: updated.owner(), Reason: reasonUnverified, Automatic: true})
 	}
 	return updated.withoutSecrets(), nil
+}
+
+// checkKept refuses that stored secrets, which are the same in both, go out as they
+// are to somebody else, or by another profile.
+func (d *Dispatcher) checkKept(old, next *Endpoint) error {
+	p := d.profiles[next.Profile]
+	if p == nil || len(old.Secrets) == 0 || !revealsSecrets(p.Signer) {
+		return nil
+	}
+	other := "profile"
+	if next.Profile == old.Profile {
+		if originOf(next.URL) == originOf(old.URL) {
+			return nil
+		}
+		other = "scheme, host or port of URL"
+	}
+	return fmt.Errorf("Secrets: %w: the stored ones were given for another %s, and this profile shows its receiver the secret; give them anew, or rotate them and give the new one", ErrInvalid, other)
 }
 
 // originOf returns scheme, host and port of a URL, in one spelling: that of RFC

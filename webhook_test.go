@@ -2025,3 +2025,93 @@ func TestACredentialIsKeptForItsOwnOriginOnly(t *testing.T) {
 		}
 	}
 }
+
+// showing has the methods of a scheme that shows nothing, and is another.
+type showing struct{ HMAC }
+
+func (s *showing) Sign(h http.Header, _ Message, secrets []Secret) error {
+	h.Set("X-Own", secrets[0].Value)
+	return nil
+}
+
+func TestSecretsAreKeptWhereNobodyElseIsShownThem(t *testing.T) {
+	shown, hidden := SecretHeader{Name: "X-Secret"}, HMAC{Header: "X-Signature"}
+	both := Signers{Svix(), Signers{shown}}
+	neither := Signers{Svix(), &hidden}
+	signers := map[string]Signer{
+		"StandardWebhooks": StandardWebhooks{}, "Svix": Svix(), "*StandardWebhooks": &StandardWebhooks{}, "HMAC": hidden, "*HMAC": &hidden, "Signers": neither, "*Signers": &neither,
+		"shown SecretHeader": shown, "shown *SecretHeader": &shown, "shown Signers": both, "shown *Signers": &both, "shown of its own": &showing{hidden},
+	}
+	config := testConfig(nil)
+	config.Profiles = map[string]Profile{}
+	for name, s := range signers {
+		config.Profiles[name], config.Profiles[name+" again"] = Profile{Signer: s}, Profile{Signer: s}
+	}
+	d := newDispatcher(t, NewMemoryStore(), config)
+	v := d.Tenant("acme")
+	for name := range signers {
+		for _, to := range []struct {
+			url, profile string
+			same         bool
+		}{
+			{"http://customer.example/other?path", name, true}, {"http://CUSTOMER.example:80/hook", name, true},
+			{"http://attacker.example/hook", name, false}, {"http://customer.example:8080/hook", name, false}, {"https://customer.example/hook", name, false},
+			{"http://customer.example/hook", name + " again", false}, {"http://attacker.example/hook", name + " again", false},
+		} {
+			old := register(t, v, Endpoint{URL: "http://customer.example/hook", Profile: name})
+			e, err := v.Endpoint(t.Context(), old.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.URL, e.Profile = to.url, to.profile
+			_, err = v.Update(t.Context(), e)
+			if to.same || !strings.HasPrefix(name, "shown ") {
+				if opened, openErr := v.endpoint(t.Context(), e.ID); err != nil || openErr != nil || !slices.Equal(opened.Secrets, old.Secrets) || opened.URL != to.url || opened.Profile != to.profile {
+					t.Errorf("%s, %+v: %v, %v, stored is %+v", name, to, err, openErr, opened)
+				}
+				continue
+			}
+			mustContain(t, err, ErrInvalid, "Secrets: ", "the stored ones were given for another ", "give them anew, or rotate them")
+			if opened, err := v.endpoint(t.Context(), e.ID); err != nil || opened.URL != old.URL || opened.Profile != old.Profile {
+				t.Errorf("%s, %+v: what was refused is stored: %+v, %v", name, to, opened, err)
+			}
+			e.Secrets = []Secret{NewSecret()}
+			if _, err := v.Update(t.Context(), e); err != nil {
+				t.Errorf("%s, %+v, given anew: %v", name, to, err)
+			}
+		}
+		for shown := range signers { // from where it was not shown
+			e := register(t, v, Endpoint{URL: "http://customer.example/hook", Profile: "HMAC"})
+			e.Profile, e.Secrets = shown, nil
+			if _, err := v.Update(t.Context(), e); (err != nil) != strings.HasPrefix(shown, "shown ") {
+				t.Errorf("from HMAC to %s: %v", shown, err)
+			}
+		}
+	}
+}
+
+func TestWithoutSecretsThereIsNothingToShow(t *testing.T) {
+	config := testConfig(nil)
+	config.Profiles = map[string]Profile{"a": {Signer: SecretHeader{Name: "X-Secret", Optional: true}}, "b": {Signer: SecretHeader{Name: "X-Other", Optional: true}}}
+	d := newDispatcher(t, NewMemoryStore(), config)
+	e := register(t, d.View, Endpoint{URL: "http://customer.example/", Profile: "a"})
+	for _, to := range []Endpoint{{URL: "http://other.example/", Profile: "a"}, {URL: "http://customer.example/", Profile: "b"}, {URL: "http://customer.example/", Profile: "a"}} {
+		e.URL, e.Profile, e.Rev = to.URL, to.Profile, 0
+		if _, err := d.Update(t.Context(), e); err != nil {
+			t.Errorf("%+v: %v", to, err)
+		}
+	}
+	if len(e.Secrets) > 0 {
+		t.Error("an optional secret was made")
+	}
+}
+
+func TestBothKindsOfSecretsAreAskedForAtOnce(t *testing.T) {
+	config := testConfig(nil)
+	config.Profiles = map[string]Profile{"a": {Signer: SecretHeader{Name: "X-Secret"}}}
+	d := newDispatcher(t, NewMemoryStore(), config)
+	e := register(t, d.View, Endpoint{URL: "http://customer.example/", Profile: "a", Auth: BearerToken("token")})
+	e.URL, e.Secrets, e.Auth.Secret = "http://other.example/", nil, Secret{}
+	_, err := d.Update(t.Context(), e)
+	mustContain(t, err, ErrInvalid, "\nAuth.Secret: ", "Secrets: ")
+}

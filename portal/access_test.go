@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -207,6 +208,70 @@ func TestSecretsAreShownToWhoCreatedTheEndpoint(t *testing.T) {
 		revealed := len(notices) == 1 && notices[0].(webhook.SecretsRevealed).Actor == test.access.Actor
 		if revealed != (test.want == 200) || !revealed && len(notices) > 0 {
 			t.Errorf("%+v of %s: notices %+v", test.access, test.id, notices)
+		}
+	}
+}
+
+// Who may not see a secret does not get it by having it sent to him.
+func TestASecretIsNotHadByChangingWhereItGoes(t *testing.T) {
+	var got []http.Header // of the requests that eve's server receives
+	eve := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = append(got, r.Header) }))
+	defer eve.Close()
+	d, err := webhook.NewDispatcher(webhook.NewMemoryStore(), webhook.Config{
+		Profiles: map[string]webhook.Profile{"plain": {Signer: webhook.SecretHeader{Name: "X-Secret"}}},
+		Network:  webhook.Network{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newPortal(t, d, as(Access{Tenant: "acme", Actor: "eve"}))
+	send := func(method, path, body string, status int, texts ...string) {
+		t.Helper()
+		res := call(t, h, method, path, body, func(r *http.Request) {
+			if !strings.HasPrefix(path, "api/") {
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			}
+		})
+		page := text(t, res)
+		for _, want := range texts {
+			if !strings.Contains(page, want) {
+				t.Errorf("%s %s: there is no %q in %s", method, path, want, page)
+			}
+		}
+		if res.StatusCode != status {
+			t.Errorf("%s %s %s: %d %s, want %d", method, path, body, res.StatusCode, page, status)
+		}
+	}
+	for _, profile := range []string{"", "plain"} {
+		e, err := d.Tenant("acme").Register(webhook.WithActor(t.Context(), "boss"), webhook.Endpoint{URL: "https://boss.example/hook", Profile: profile})
+		if err != nil {
+			t.Fatal(err)
+		}
+		api, edit := "api/v1/endpoints/"+e.ID, "endpoints/"+e.ID+"/edit"
+		form := url.Values{"url": {eve.URL}, "profile": {"plain"}, "all": {"1"}}
+		send("PATCH", api, `{"url": "`+eve.URL+`", "profile": "plain"}`, 422, `"pointer":"/secrets"`, "give them anew")
+		send("PUT", api, `{"url": "`+eve.URL+`", "profile": "plain", "events": ["*"]}`, 422, `"pointer":"/secrets"`)
+		send("POST", edit, form.Encode(), 422, `id="f-secrets-error"`, "give them anew", "<details class=\"disclose\" open>")
+		if profile == "" { // and in two steps
+			send("PATCH", api, `{"url": "`+eve.URL+`"}`, 200)
+			send("PATCH", api, `{"profile": "plain"}`, 422, `"pointer":"/secrets"`)
+			send("POST", api+"/test", `{"eventType": "document.signed"}`, 200)
+		}
+		form.Set("secret", "eves-own")
+		send("POST", edit, form.Encode(), 303)
+		send("GET", edit, "", 200, `name="secret" type="password" value=""`, "Leave it empty to keep the present one")
+		form.Set("secret", "")
+		send("POST", edit, form.Encode(), 303)
+		send("POST", api+"/test", `{"eventType": "document.signed"}`, 200)
+		for _, header := range got {
+			for _, values := range header {
+				if strings.Contains(strings.Join(values, " "), e.Secrets[0].Value) {
+					t.Errorf("of profile %q, eve has boss's secret: %v", profile, header)
+				}
+			}
+		}
+		if n := len(got); n == 0 || got[n-1].Get("X-Secret") != "eves-own" {
+			t.Errorf("of profile %q, eve's own secret is not sent: %v", profile, got)
 		}
 	}
 }

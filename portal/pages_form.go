@@ -53,7 +53,7 @@ type formPage struct {
 	AllOpen  bool // every section shows itself: something in it is set or wrong
 	TLSOpen  bool
 	Patterns bool
-	// SecretHint says what an empty secret means; "" offers none.
+	// SecretHint says what an empty secret means; "" asks for none.
 	SecretHint string
 	Expires    string
 	Kept       bool // a credential is stored already
@@ -136,6 +136,7 @@ func (p *portal) showForm(w http.ResponseWriter, r *request, status int, e *webh
 	if wrong != nil {
 		page.explain(r, wrong)
 	}
+	page.SecretHint = page.secretHint(r, e)
 	if f.Rate != "" || f.Concurrency != "" || f.Headers != "" || f.Ordered || page.any("/headers", "/rateLimit", "/concurrency", "/ordered") {
 		page.AllOpen = true
 	}
@@ -169,12 +170,29 @@ func (page *formPage) fill(r *request, e *webhook.Endpoint) {
 			page.Profiles = append(page.Profiles, choice{name, text, name == f.Profile})
 		}
 	}
-	if e == nil {
-		page.SecretHint = u.T("form.secret.generated")
-		if p, ok := r.view.Profile(f.Profile); ok && len(page.Profiles) == 0 && !generates(p.Signer) {
-			page.SecretHint = u.T("form.secret.optional")
-		}
+}
+
+// secretHint says what an empty secret means: of an endpoint that exists where a new
+// one may have to be given, because its requests show it, or for what is wrong.
+func (page *formPage) secretHint(r *request, e *webhook.Endpoint) string {
+	p, ok := r.view.Profile(page.Form.Profile)
+	switch {
+	case e == nil && ok && len(page.Profiles) == 0 && !generates(p.Signer):
+		return page.T("form.secret.optional")
+	case e == nil:
+		return page.T("form.secret.generated")
+	case ok && reveals(p.Signer):
+		return page.T("form.secret.kept")
+	case page.Form.Secret != "" || page.any("/secrets"):
+		return page.T("form.auth.kept")
 	}
+	return ""
+}
+
+// reveals reports whether a receiver may know the secret by what it receives: as
+// [webhook.View.Update] sees it, or, of a scheme that is told by no name, more often.
+func reveals(s webhook.Signer) bool {
+	return slices.ContainsFunc(schemesOf(s), func(s schemeJSON) bool { return s.Scheme == "secret-header" || s.Scheme == "other" })
 }
 
 // generates reports whether Register makes a secret where none is given.
@@ -538,7 +556,7 @@ func (p *portal) submitEdit(w http.ResponseWriter, r *request) error {
 	u := p.newUI(r, "form.edit.title")
 	e, wrong := f.endpoint(u, r.view.EventTypes())
 	if wrong == nil {
-		e.ID, e.Tenant, e.Secrets = id, "", nil
+		e.ID, e.Tenant = id, ""
 		if !r.access.Operator {
 			e.AllTenants = old.AllTenants
 		}

@@ -333,7 +333,7 @@ func TestEditing(t *testing.T) {
 	})
 	at := "endpoints/" + e.ID + "/edit"
 	page := m.get(at).want(t, 200, `value="Documents" data-all checked`, `value="document.signed" data-each checked`, `value="STEP_FAILED" data-each checked`,
-		"X-A: 1\nX-B: 2</textarea>", `value="2.5"`, `value="3"`, `value="outhook"`, "keep the present one").without(t, "hunter2", `value="STEP_STARTED" data-each checked`)
+		"X-A: 1\nX-B: 2</textarea>", `value="2.5"`, `value="3"`, `value="outhook"`, "keep the present one").without(t, `name="secret"`, "hunter2", `value="STEP_STARTED" data-each checked`)
 	form := url.Values{
 		"rev": {page.hidden(t, "rev")}, "url": {"https://other.example/"}, "all": {"0"}, "group": {"Steps"}, "event": {"document.signed"},
 		"auth": {"basic"}, "user": {"outhook"}, "headers": {""}, "rate": {""}, "concurrency": {""}, "ordered": {"1"},

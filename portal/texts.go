@@ -347,6 +347,7 @@ var english = map[string]string{
 	"form.secret":             "Signing secret",
 	"form.secret.generated":   "Leave it empty and we generate a strong one.",
 	"form.secret.optional":    "Optional. Leave it empty to send without one.",
+	"form.secret.kept":        "Leave it empty to keep the present one. Our requests show it to your server: for another server or profile, enter a new one.",
 	"form.secret.own":         "Use a secret of your own",
 	"form.auth":               "Authentication",
 	"form.auth.lede":          "Beside the signature, if your gateway asks for credentials.",
