@@ -373,8 +373,8 @@ type Summarizer interface {
 	// Summarize returns f.Parts with what they count. All fields of f are set: no
 	// endpoint comes twice, and the times are within the years 0 to 9999. A
 	// delivery outside Scope, or of OriginTest, is not counted. A part may be
-	// Estimated where it has more than 10 finished deliveries, or its endpoint more
-	// than 100 pending ones.
+	// Estimated where it has more than 10 finished deliveries in Scope, or its
+	// endpoint more than 100 pending ones: those outside do not show, not even by it.
 	Summarize(ctx context.Context, f StatisticsFilter) ([]Statistics, error)
 }
 

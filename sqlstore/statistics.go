@@ -36,7 +36,7 @@ type tallying struct {
 	endpoints, cells []string // rows of VALUES: their number, ID and, of a slice, its time
 	buckets          []string // rows of VALUES: their number and time
 	rows, backlog    int
-	counted          string // the condition that a delivery is counted
+	scoped, counted  string // the conditions that a delivery is in the scope, and that it is counted
 	slicesPerPart    int
 	durations        []tally.Durations
 	sums             []sums
@@ -51,7 +51,8 @@ func newTallying(d dialect, f *webhook.StatisticsFilter) *tallying {
 	t.slicesPerPart, t.rows = tally.Plan(len(t.parts))
 	t.backlog = tally.Backlog(len(f.Endpoints))
 	t.durations, t.sums = make([]tally.Durations, len(t.parts)), make([]sums, len(t.parts))
-	t.counted = "origin <> 'test' AND " + t.within("tenant", f.Scope)
+	t.scoped = t.within("tenant", f.Scope)
+	t.counted = "origin <> 'test' AND " + t.scoped
 	var times [][2]string // of the slices of an endpoint, the same for each
 	for n, id := range f.Endpoints {
 		if !isStorable(id) {
@@ -87,26 +88,28 @@ func (t *tallying) stamp(d dialect, at time.Time) string {
 }
 
 // tallyQuery is the statement. Its rows are of two kinds: of a slice (kind 0), what
-// was read of it; of an endpoint and a part (kind 1), the pending deliveries.
+// was read of it; of an endpoint and a part (kind 1), the pending deliveries. Both
+// have how many rows in the scope were read (n): where there are none, it must not
+// show that there are others.
 const tallyQuery = `
 WITH cells (cell, endpoint, since, until) AS (VALUES %[1]s), owners (owner, endpoint) AS (VALUES %[2]s), buckets (bucket, since, until) AS (VALUES %[3]s)
-SELECT 0 AS kind, c.cell AS place, 0 AS bucket, count(*) AS n, count(CASE WHEN f.counted AND f.state = 'delivered' THEN 1 END) AS delivered,
+SELECT 0 AS kind, c.cell AS place, 0 AS bucket, count(CASE WHEN f.scoped THEN 1 END) AS n, count(CASE WHEN f.counted AND f.state = 'delivered' THEN 1 END) AS delivered,
 	count(CASE WHEN f.counted AND f.state = 'exhausted' THEN 1 END) AS exhausted, count(CASE WHEN f.counted AND f.state = 'cancelled' THEN 1 END) AS cancelled,
 	count(CASE WHEN f.counted AND f.attempts > 1 THEN 1 END) AS retried, %[4]s AS numbers, coalesce(%[5]s, '') AS durations
 FROM cells c %[6]s
 GROUP BY c.cell
 UNION ALL
-SELECT 1, o.owner, coalesce(b.bucket, -1), count(*), count(CASE WHEN p.counted THEN 1 END), 0, 0, 0, '', ''
+SELECT 1, o.owner, coalesce(b.bucket, -1), count(CASE WHEN p.scoped THEN 1 END), count(CASE WHEN p.counted THEN 1 END), 0, 0, 0, '', ''
 FROM owners o %[7]s LEFT JOIN buckets b ON p.created_at >= b.since AND p.created_at < b.until
 GROUP BY o.owner, b.bucket`
 
 func (postgreSQL) tally(t *tallying) string {
 	end := func(order string) string {
-		return fmt.Sprintf(`(SELECT seq, created_at, updated_at, state, attempts, %[1]s AS counted FROM outhook_finished
-			WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until ORDER BY created_at %[2]s, seq %[2]s LIMIT %[3]d)`, t.counted, order, t.rows)
+		return fmt.Sprintf(`(SELECT seq, created_at, updated_at, state, attempts, %[1]s AS scoped, %[2]s AS counted FROM outhook_finished
+			WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until ORDER BY created_at %[3]s, seq %[3]s LIMIT %[4]d)`, t.scoped, t.counted, order, t.rows)
 	}
 	finished := "CROSS JOIN LATERAL (" + end("ASC") + " UNION " + end("DESC") + ") f"
-	pending := fmt.Sprintf("CROSS JOIN LATERAL (SELECT created_at, %s AS counted FROM outhook_pending WHERE endpoint_id = o.endpoint ORDER BY head, due, seq LIMIT %d) p", t.counted, t.backlog)
+	pending := fmt.Sprintf("CROSS JOIN LATERAL (SELECT created_at, %s AS scoped, %s AS counted FROM outhook_pending WHERE endpoint_id = o.endpoint ORDER BY head, due, seq LIMIT %d) p", t.scoped, t.counted, t.backlog)
 	return t.query("string_agg(f.seq::text, ' ')",
 		"string_agg(CASE WHEN f.counted AND f.state = 'delivered' THEN (extract(epoch FROM f.updated_at - f.created_at) * 1000000)::bigint::text END, ' ')", finished, pending)
 }
@@ -116,9 +119,9 @@ func (sqlite) tally(t *tallying) string {
 		return fmt.Sprintf(`SELECT seq FROM (SELECT seq FROM outhook_deliveries WHERE endpoint_id = c.endpoint AND created_at >= c.since AND created_at < c.until
 			AND state <> 'pending' ORDER BY created_at %[1]s, seq %[1]s LIMIT %[2]d)`, order, t.rows)
 	}
-	finished := fmt.Sprintf("JOIN (SELECT *, %s AS counted FROM outhook_deliveries) f ON f.seq IN (%s UNION %s)", t.counted, end("ASC"), end("DESC"))
+	finished := fmt.Sprintf("JOIN (SELECT *, %s AS scoped, %s AS counted FROM outhook_deliveries) f ON f.seq IN (%s UNION %s)", t.scoped, t.counted, end("ASC"), end("DESC"))
 	pending := fmt.Sprintf(`JOIN (SELECT seq AS lane_seq, endpoint_id AS lane_endpoint FROM outhook_lanes) l ON l.lane_endpoint = o.endpoint
-		JOIN (SELECT seq AS pending_seq, created_at, %s AS counted FROM outhook_deliveries) p ON p.pending_seq IN (SELECT seq FROM outhook_queue WHERE lane = l.lane_seq LIMIT %d)`, t.counted, t.backlog)
+		JOIN (SELECT seq AS pending_seq, created_at, %s AS scoped, %s AS counted FROM outhook_deliveries) p ON p.pending_seq IN (SELECT seq FROM outhook_queue WHERE lane = l.lane_seq LIMIT %d)`, t.scoped, t.counted, t.backlog)
 	return t.query("group_concat(f.seq, ' ')", "group_concat(CASE WHEN f.counted AND f.state = 'delivered' THEN f.updated_at - f.created_at END, ' ')", finished, pending)
 }
 
@@ -138,6 +141,9 @@ func (t *tallying) scan(rows Rows) error {
 		if t.seen[place] += n; bucket >= 0 {
 			t.sums[place*t.perEndpoint+bucket].pending += float64(delivered)
 		}
+		return nil
+	}
+	if n == 0 {
 		return nil
 	}
 	seqs, err := integers(numbers)

@@ -142,6 +142,7 @@ const (
 	presentForEver    fault = "a dispatcher is counted for ever"
 	testsCounted      fault = "statistics count test sends"
 	strangersCounted  fault = "statistics count what is outside the scope"
+	strangersSeen     fault = "statistics say that something was left out which is outside the scope"
 	lastBucketOpen    fault = "statistics count what comes after their time"
 	fewCounted        fault = "statistics count some and do not say so"
 )
@@ -277,6 +278,7 @@ func faults() map[fault][]string {
 		purgeKeepsKeys:    {"purge-forgets"},
 		testsCounted:      {"statistics"},
 		strangersCounted:  {"statistics"},
+		strangersSeen:     {"statistics-foreign"},
 		lastBucketOpen:    {"statistics"},
 		fewCounted:        {"statistics-many"},
 	}

@@ -482,6 +482,9 @@ func (s *reference) Summarize(ctx context.Context, f webhook.StatisticsFilter) (
 	parts := f.Parts()
 	for n := range parts {
 		parts[n] = counted(f, all, n)
+		if s.fault == strangersSeen {
+			parts[n].Estimated = slices.ContainsFunc(all, func(d webhook.Delivery) bool { return d.EndpointID == parts[n].EndpointID })
+		}
 	}
 	return parts, nil
 }

@@ -12,6 +12,7 @@ func statisticsChecks() []check {
 	return []check{
 		{"statistics", "deliveries are counted by endpoint, time and state, those of other tenants and of test sends excepted", statistics},
 		{"statistics-many", "of more deliveries than are counted, an estimate is near and says so", statisticsMany},
+		{"statistics-foreign", "of an endpoint outside the scope, however busy, statistics are those of one that does not exist", statisticsForeign},
 	}
 }
 
@@ -139,6 +140,45 @@ func statisticsMany(t *trial) {
 		if slack := rounds * each / 2; created < rounds*each-slack || created > rounds*each+slack || succeeded < delivered-slack || succeeded > delivered+slack ||
 			!estimated && (created != rounds*each || succeeded != delivered) {
 			t.Errorf("%d deliveries, %d of them delivered, are taken for %d and %d in %d parts, estimated: %v", rounds*each, delivered, created, succeeded, f.Buckets, estimated)
+		}
+	}
+}
+
+func statisticsForeign(t *trial) {
+	const rounds, each = 25, 50 // finished and pending, both of them more than a store need read
+	s := need[webhook.Summarizer](t, "Summarizer")
+	t.register("acme", "one")
+	t.register("acme/legal", "within")
+	t.register("busy", "other")
+	for n := range rounds {
+		t.publishMany("busy", fmt.Sprintf("finished-%02d-", n), each)
+		var ss []webhook.Settlement
+		for _, c := range t.collect(everything(long), each) {
+			ss = append(ss, attempted(c, webhook.StateDelivered, 200))
+		}
+		t.settle(ss...)
+	}
+	for n := range rounds {
+		t.publishMany("busy", fmt.Sprintf("pending-%02d-", n), each)
+	}
+	newest := t.deliveries(webhook.DeliveryFilter{EndpointID: "other", Scope: allTenants(), Limit: 1}).Items[0].CreatedAt
+	f := webhook.StatisticsFilter{Endpoints: []string{"other", "none", "within"}, From: newest.Add(-time.Hour), To: newest.Add(time.Minute)}
+	for _, f.Buckets = range []int{1, 2, 48} {
+		for _, scope := range []webhook.Scope{{Tenant: "acme"}, {Tenant: "acme/legal"}, {Tenant: "bus"}, {Tenant: "busy/within"}, {}} {
+			f.Scope = scope
+			for n, got := range t.summarize(s, f) {
+				if d := diff(got, f.Parts()[n]); d != "" {
+					t.Errorf("part %d of %+v, where there is nothing: %s", n, f, d)
+				}
+			}
+		}
+		f.Scope = webhook.Scope{Tenant: "busy"}
+		var finished, pending int
+		for _, p := range t.summarize(s, f) {
+			finished, pending = finished+p.Delivered, pending+p.Pending
+		}
+		if finished == 0 || pending == 0 {
+			t.Errorf("%+v: %d deliveries, %d pending ones are seen by their own tenant", f, finished, pending)
 		}
 	}
 }
