@@ -117,3 +117,43 @@ func TestProfilesAreShownAsTheyAreUsed(t *testing.T) {
 		t.Errorf("a store that cannot order: %+v, %v", d.Capabilities(), err)
 	}
 }
+
+// What was created before the time in question is not read, unless a clock that went
+// back may have put what counts behind it.
+func TestStatisticsOfAMemoryStoreReadWhatIsNew(t *testing.T) {
+	store, start := NewMemoryStore(), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	d, err := NewDispatcher(store, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Register(t.Context(), Endpoint{ID: "one", URL: "https://example.com/"}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(minutes ...int) {
+		t.Helper()
+		for _, m := range minutes {
+			store.SetClock(func() time.Time { return start.Add(time.Duration(m) * time.Minute) })
+			if _, err := d.Publish(t.Context(), Event{Type: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	since := func(minute, want int) {
+		t.Helper()
+		f := StatisticsFilter{Endpoints: []string{"one"}, From: start.Add(time.Duration(minute) * time.Minute), To: start.Add(time.Hour)}
+		if got, err := d.Statistics(t.Context(), f); err != nil || got[0].Created != want {
+			t.Errorf("since minute %d: %+v, %v; want %d", minute, got, err, want)
+		}
+	}
+	publish(0, 1, 2, 2, 3, 4)
+	since(2, 4)
+	since(0, 6)
+	oldest := store.log[0]
+	store.log[0] = nil // whoever reads it panics
+	since(2, 4)
+	store.log[0] = oldest
+	publish(1, 0, 5)
+	since(2, 5)
+	since(1, 7)
+	since(0, 9)
+}

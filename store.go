@@ -439,6 +439,7 @@ type MemoryStore struct {
 	keys        map[tenantKey]*memoryEvent
 	deliveries  map[string]*memoryDelivery
 	log         []*memoryDelivery    // in the order of their creation
+	backwards   bool                 // the clock went back meanwhile: log is not in the order of CreatedAt
 	eventLog    []*memoryEvent       // in the order of their creation
 	finished    []*memoryDelivery    // in the order of their ends
 	fresh       []*memoryEvent       // in the order of their creation, until looked at by Purge
@@ -910,6 +911,7 @@ func (s *MemoryStore) Purge(ctx context.Context, age time.Duration, limit int) (
 	}
 	if s.purged > (len(s.log)+len(s.eventLog))/2 {
 		s.log = slices.DeleteFunc(s.log, func(d *memoryDelivery) bool { return d.purged })
+		s.backwards = !slices.IsSortedFunc(s.log, func(a, b *memoryDelivery) int { return a.CreatedAt.Compare(b.CreatedAt) })
 		s.eventLog = slices.DeleteFunc(s.eventLog, func(e *memoryEvent) bool { return e.purged })
 		s.purged = 0
 	}
@@ -929,7 +931,8 @@ func (s *MemoryStore) Attend(ctx context.Context, dispatcher string, ttl time.Du
 	return len(s.dispatchers), nil
 }
 
-// Summarize implements [Summarizer]. It counts everything.
+// Summarize implements [Summarizer]. It counts everything, and reads what was created
+// since f.From.
 func (s *MemoryStore) Summarize(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
 	_, unlock, err := s.begin(ctx)
 	if err != nil {
@@ -937,8 +940,11 @@ func (s *MemoryStore) Summarize(ctx context.Context, f StatisticsFilter) ([]Stat
 	}
 	defer unlock()
 	c := newCount(&f)
-	for _, d := range s.log {
-		if !d.purged && f.Scope.Contains(d.Tenant) {
+	for d := range s.newestFirst("", 0) {
+		if !s.backwards && d.CreatedAt.Before(f.From) {
+			break
+		}
+		if f.Scope.Contains(d.Tenant) {
 			c.add(&d.Delivery, 1)
 		}
 	}
@@ -1136,6 +1142,9 @@ func (s *MemoryStore) addDelivery(event *memoryEvent, e *memoryEndpoint, p *Publ
 	d.Value, d.link.Value = d, d
 	event.deliveries = d
 	s.deliveries[d.ID] = d
+	if n := len(s.log); n > 0 && now.Before(s.log[n-1].CreatedAt) {
+		s.backwards = true
+	}
 	s.log = append(s.log, d)
 	e.enqueue(d, now)
 	return d

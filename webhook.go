@@ -1464,10 +1464,11 @@ type Statistics struct {
 }
 
 // Statistics summarizes the deliveries to endpoints, in the order of f.Endpoints
-// and of time: Buckets of each. With a [Summarizer], such as the stores of this
-// module are, it costs about the same however many there are: some hundred in each
-// part are counted, fewer where there are many parts, and of more a sample is. A
-// wrong filter is [ErrInvalid].
+// and of time: Buckets of each. With the stores of sqlstore, it costs about the same
+// however many there are: some hundred in each part are counted, fewer where there
+// are many parts, and of more a sample is. [MemoryStore] counts all, for which it
+// reads whatever was created since f.From, of all endpoints and tenants. A store that
+// is no [Summarizer] is asked for a listing of each part. A wrong filter is [ErrInvalid].
 func (v *View) Statistics(ctx context.Context, f StatisticsFilter) ([]Statistics, error) {
 	f.Scope = v.scope
 	all, err := v.statistics(ctx, f)
