@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -102,6 +103,7 @@ func TestAccessIsAskedForEverything(t *testing.T) {
 		"a refusal":       {denied(&Refusal{}), 401, ""},
 		"forbidden":       {denied(&Refusal{Status: 403, Detail: "ask your administrator"}), 403, ""},
 		"a strange one":   {denied(&Refusal{Status: 200}), 401, ""},
+		"forbidden, told": {denied(&Refusal{Status: 403, Location: "/plans"}), 403, "/plans"},
 		"a login":         {denied(&Refusal{Location: "/login?next=webhooks"}), 401, "/login?next=webhooks"},
 		"the zero Access": {as(Access{}), 403, ""},
 		"an actor alone":  {as(Access{Actor: "eve", RevealSecrets: true}), 403, ""},
@@ -136,6 +138,58 @@ func TestAccessIsAskedForEverything(t *testing.T) {
 	o.SingleTenant = true
 	if res := call(t, newPortal(t, d, o), "GET", "api/v1/endpoints/e1", ""); res.StatusCode != 200 {
 		t.Errorf("the zero Access of a single tenant is %d", res.StatusCode)
+	}
+}
+
+// A refusal says how to come in.
+func TestRefusalsChallenge(t *testing.T) {
+	const basic = `Basic realm="Acme"`
+	for name, test := range map[string]struct {
+		refusal    Refusal
+		page, api  int
+		ofPage, of string
+	}{
+		"a challenge":             {Refusal{Challenge: basic}, 401, 401, basic, basic},
+		"none":                    {Refusal{}, 401, 401, "", ""},
+		"of a login":              {Refusal{Challenge: basic, Location: "/login"}, 303, 401, "", basic},
+		"of what stays forbidden": {Refusal{Challenge: basic, Status: 403}, 403, 403, "", ""},
+	} {
+		h := newPortal(t, newDispatcher(t), Options{Access: func(*http.Request) (Access, error) { return Access{}, &test.refusal }})
+		page, api := call(t, h, "GET", "", ""), call(t, h, "GET", "api/v1/endpoints", "")
+		if page.StatusCode != test.page || api.StatusCode != test.api || page.Header.Get("WWW-Authenticate") != test.ofPage || api.Header.Get("WWW-Authenticate") != test.of {
+			t.Errorf("%s: the page is %d %v, the API %d %v", name, page.StatusCode, page.Header, api.StatusCode, api.Header)
+		}
+	}
+}
+
+// An outage of what Access asks is told to the operator.
+func TestErrorsOfAccessAreLogged(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		want  int
+		level string
+	}{
+		"an outage":   {errors.New("dial db-17: refused"), 401, "WARN"},
+		"a refusal":   {fmt.Errorf("of db-17: %w", &Refusal{}), 401, ""},
+		"too late":    {fmt.Errorf("of db-17: %w", context.DeadlineExceeded), 503, "ERROR"},
+		"ended":       {fmt.Errorf("of db-17: %w", context.Canceled), 503, "ERROR"},
+		"of ours too": {fmt.Errorf("of db-17: %w, %w", webhook.ErrNotFound, context.DeadlineExceeded), 503, "ERROR"},
+	} {
+		var log strings.Builder
+		h := newPortal(t, newDispatcher(t), Options{
+			Access: func(*http.Request) (Access, error) { return Access{Operator: true}, test.err },
+			Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		for _, path := range []string{"", "api/v1/endpoints"} {
+			log.Reset()
+			res := call(t, h, "GET", path, "")
+			if body := text(t, res); res.StatusCode != test.want || strings.Contains(body, "db-17") {
+				t.Errorf("%s: %q is %d %s", name, path, res.StatusCode, body)
+			}
+			if got := log.String(); test.level == "" && got != "" || !strings.Contains(got, test.level) || strings.Contains(got, "db-17") != (test.level != "") {
+				t.Errorf("%s: %q logs %s", name, path, got)
+			}
+		}
 	}
 }
 

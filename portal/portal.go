@@ -27,7 +27,7 @@
 //			Access: func(r *http.Request) (portal.Access, error) {
 //				user, password, _ := r.BasicAuth()
 //				if password != "swordfish" {
-//					return portal.Access{}, &portal.Refusal{Location: "/login"}
+//					return portal.Access{}, &portal.Refusal{Challenge: `Basic realm="Acme Sign"`}
 //				}
 //				return portal.Access{Tenant: "company-of-" + user, Actor: user}, nil
 //			},
@@ -79,6 +79,7 @@ package portal
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,8 +95,10 @@ import (
 // else is useful.
 type Options struct {
 	// Access says who makes a request and what he may see and do. It is asked for
-	// every request but those of the portal's own style sheet and script. Its error
-	// is answered with 401 Unauthorized, unless it is a [Refusal].
+	// every request but those of the portal's own style sheet and script. Who is not
+	// to come in gets a [Refusal]. Any other error is answered with 401 Unauthorized
+	// too, and logged as a warning: it may be an outage. That of a context, such as a
+	// session store which took too long, is answered with 503 Service Unavailable.
 	Access func(*http.Request) (Access, error)
 	// SingleTenant says that the application has one tenant only, "". Without it,
 	// an Access with neither Tenant nor Operator is refused with 403 Forbidden.
@@ -132,7 +135,9 @@ type Access struct {
 	// Operator shows those of all tenants. Tenant is then ignored.
 	Operator bool
 	// Actor names the person or key that acts, for the notices of what is changed.
-	// It becomes [webhook.Endpoint].CreatedBy.
+	// It becomes [webhook.Endpoint].CreatedBy, and who has that name is shown the
+	// endpoint's secrets: names are unique over all tenants, such as a user's ID is,
+	// and none is given to somebody else later.
 	Actor string
 	// ReadOnly refuses everything that changes something, and shows no secrets.
 	ReadOnly bool
@@ -146,8 +151,12 @@ type Refusal struct {
 	// Status is 401 or 403. Defaults to 401.
 	Status int
 	// Location, unless empty, is where pages send the browser instead, such as
-	// that of the application's login.
+	// that of the application's login, or, with 403, to what says why.
 	Location string
+	// Challenge is the WWW-Authenticate of a 401, which says how to authenticate
+	// (RFC 9110, section 15.5.2), such as `Basic realm="Acme"`: a browser then asks
+	// for name and password. Pages with a Location go there instead.
+	Challenge string
 	// Detail is shown to the caller.
 	Detail string
 }
@@ -323,7 +332,12 @@ func (p *portal) admit(r *request) error {
 		if _, ok := errors.AsType[*Refusal](err); ok {
 			return err
 		}
-		p.log.Debug("the portal refused a request", "error", err)
+		for _, ended := range []error{context.DeadlineExceeded, context.Canceled} {
+			if errors.Is(err, ended) || errors.Is(r.Context().Err(), ended) {
+				return fmt.Errorf("access: %v: %w", err, ended)
+			}
+		}
+		p.log.Warn("the portal does not know who makes a request", "error", err)
 		return &Refusal{}
 	}
 	r.access = access

@@ -33,8 +33,9 @@ type problem struct {
 	Detail string       `json:"detail,omitempty"`
 	Errors []fieldError `json:"errors,omitempty"`
 
-	allow    []string // for 405
-	location string   // where a page sends the browser instead
+	allow     []string // for 405
+	challenge string   // for 401
+	location  string   // where a page sends the browser instead
 }
 
 // fieldError is one thing that is wrong in what was sent: in a body, or in a
@@ -67,6 +68,7 @@ func problemOf(err error, operator bool) *problem {
 	}
 	if e, ok := errors.AsType[*Refusal](err); ok {
 		q := newProblem(http.StatusUnauthorized, "unauthorized", e.Detail)
+		q.challenge = e.Challenge
 		if e.Status == http.StatusForbidden {
 			q = newProblem(http.StatusForbidden, "forbidden", e.Detail)
 		}
@@ -208,13 +210,16 @@ func (p *portal) fail(w http.ResponseWriter, r *request, err error) {
 	if len(q.allow) > 0 {
 		w.Header().Set("Allow", strings.Join(q.allow, ", "))
 	}
-	if r.api {
-		p.failAPI(w, r, q)
-		return
-	}
-	if q.location != "" && q.Status == http.StatusUnauthorized {
+	if q.location != "" && !r.api {
 		w.Header().Set("Location", q.location)
 		w.WriteHeader(http.StatusSeeOther)
+		return
+	}
+	if q.challenge != "" {
+		w.Header().Set("WWW-Authenticate", q.challenge)
+	}
+	if r.api {
+		p.failAPI(w, r, q)
 		return
 	}
 	p.errorPage(w, r, q)
