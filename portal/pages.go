@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -234,6 +235,20 @@ func (r *request) partial(id string) bool {
 	return r.Header.Get("HX-Request") == "true" && r.Header.Get("HX-Target") == id
 }
 
+// errMalformed is the problem of a form that no page of the portal sends.
+var errMalformed = newProblem(http.StatusBadRequest, "malformed", "")
+
+// form returns what a form has sent. What cannot be read is the sender's mistake.
+func (r *request) form() (url.Values, error) {
+	if err := r.ParseForm(); err != nil {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, tooLarge
+		}
+		return nil, errMalformed
+	}
+	return r.PostForm, nil
+}
+
 // done is where a form leads to: a page below the root that says what was done.
 func done(to, what string) string { return to + "?done=" + what }
 
@@ -249,7 +264,7 @@ func (p *portal) errorPage(w http.ResponseWriter, r *request, q *problem) {
 	u := p.newUI(r, fmt.Sprintf("problem.%d", q.Status))
 	u.Flash, u.Place = nil, ""
 	switch q.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict,
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict,
 		http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 	default:
 		u.Title = u.T("problem.500")

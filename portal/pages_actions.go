@@ -57,7 +57,11 @@ func (p *portal) submitEnable(w http.ResponseWriter, r *request) error {
 }
 
 func (p *portal) submitDisable(w http.ResponseWriter, r *request) error {
-	return p.act(w, r, "disabled", r.view.Disable(r.Context(), r.value("id"), r.PostFormValue("reason")))
+	v, err := r.form()
+	if err != nil {
+		return err
+	}
+	return p.act(w, r, "disabled", r.view.Disable(r.Context(), r.value("id"), v.Get("reason")))
 }
 
 func (p *portal) submitConsent(w http.ResponseWriter, r *request) error {
@@ -111,7 +115,11 @@ func (p *portal) testPage(w http.ResponseWriter, r *request) error {
 // submitTest sends one and leads to its answer, which a reload shows again without
 // sending another.
 func (p *portal) submitTest(w http.ResponseWriter, r *request) error {
-	kind := r.PostFormValue("type")
+	v, err := r.form()
+	if err != nil {
+		return err
+	}
+	kind := v.Get("type")
 	attempt, err := r.view.SendTest(r.Context(), r.value("id"), kind)
 	switch {
 	case errors.Is(err, webhook.ErrInvalid), errors.Is(err, webhook.ErrUnknownEventType):
@@ -292,20 +300,20 @@ func (page *replayPage) count(r *request, f webhook.ReplayFilter) error {
 // or, without JavaScript, by a button. A step that is sent twice does nothing
 // the second time.
 func (p *portal) submitReplay(w http.ResponseWriter, r *request) error {
+	v, err := r.form()
+	if err != nil {
+		return err
+	}
 	e, err := r.view.Endpoint(r.Context(), r.value("id"))
 	if err != nil {
 		return err
 	}
-	if err := r.ParseForm(); err != nil {
-		return err
-	}
-	v := r.PostForm
 	page := p.newReplay(r, &e, v)
 	page.Start, page.End = v.Get("start"), v.Get("end")
 	from, err1 := time.Parse(time.RFC3339Nano, page.Start)
 	to, err2 := time.Parse(time.RFC3339Nano, page.End)
 	if err := errors.Join(err1, err2); err != nil {
-		return &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+		return errMalformed
 	}
 	result, err := r.view.Replay(r.Context(), webhook.ReplayFilter{
 		EndpointID: e.ID, EventType: page.Type, From: from, To: to, Missed: page.Missed, Cursor: v.Get("cursor"), Limit: replayStep,

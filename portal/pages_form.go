@@ -378,13 +378,10 @@ func (f *form) sortPatterns(patterns []string, types []webhook.EventType) {
 
 // readForm returns what was typed.
 func readForm(r *request) (form, error) {
-	if err := r.ParseForm(); err != nil {
-		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return form{}, tooLarge
-		}
-		return form{}, &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+	v, err := r.form()
+	if err != nil {
+		return form{}, err
 	}
-	v := r.PostForm
 	text := func(name string) string { return strings.TrimSpace(v.Get(name)) }
 	return form{
 		URL: text("url"), Description: strings.ReplaceAll(text("description"), "\r\n", "\n"), Tenant: text("tenant"), AllTenants: v.Get("allTenants") != "",
@@ -445,7 +442,7 @@ func (f *form) endpoint(u *ui, types []webhook.EventType) (webhook.Endpoint, err
 	}
 	if f.Rev != "" {
 		if e.Rev, err = strconv.ParseInt(f.Rev, 10, 64); err != nil || e.Rev < 1 {
-			return e, &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+			return e, errMalformed
 		}
 	}
 	return e, errors.Join(mistakes...)

@@ -3,6 +3,7 @@ package portal
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -102,13 +103,17 @@ func (p *portal) verify(r *request, e *webhook.Endpoint) *verifyPage {
 // submitSecret reveals the secret of an endpoint or replaces it, and shows it in the
 // answer to the form: it must not be in a URL.
 func (p *portal) submitSecret(w http.ResponseWriter, r *request) error {
+	v, err := r.form()
+	if err != nil {
+		return err
+	}
 	e, err := r.view.Endpoint(r.Context(), r.value("id"))
 	if err != nil {
 		return err
 	}
 	page := p.verify(r, &e)
 	page.Place = "verify"
-	switch r.PostFormValue("do") {
+	switch v.Get("do") {
 	case "reveal":
 		if !page.MayReveal {
 			return errNotYours
@@ -120,27 +125,27 @@ func (p *portal) submitSecret(w http.ResponseWriter, r *request) error {
 		page.Secrets, page.Revealed = page.shown(secrets), true
 	case "rotate":
 		// A reload of the answer must not do it again.
-		if r.PostFormValue("rev") != page.Rev {
+		if v.Get("rev") != page.Rev {
 			r.redirect(w, endpointPath(e.ID)+"/verify?done=unchanged")
 			return nil
 		}
-		return p.rotateByForm(w, r, page, e.ID)
+		return p.rotateByForm(w, r, page, e.ID, v)
 	default:
-		return &problem{Status: http.StatusBadRequest, Title: http.StatusText(http.StatusBadRequest)}
+		return errMalformed
 	}
 	return p.render(w, http.StatusOK, "verify", page)
 }
 
-var errNotYours = &problem{Type: "urn:outhook:problem:forbidden", Status: http.StatusForbidden, Title: http.StatusText(http.StatusForbidden)}
+var errNotYours = newProblem(http.StatusForbidden, "forbidden", "")
 
-func (p *portal) rotateByForm(w http.ResponseWriter, r *request, page *verifyPage, id string) error {
+func (p *portal) rotateByForm(w http.ResponseWriter, r *request, page *verifyPage, id string, v url.Values) error {
 	var overlap time.Duration
 	for _, o := range overlaps {
-		if o.name == r.PostFormValue("overlap") && !page.Single {
+		if o.name == v.Get("overlap") && !page.Single {
 			overlap = o.time
 		}
 	}
-	page.Own = r.PostFormValue("secret")
+	page.Own = v.Get("secret")
 	next, err := r.view.RotateSecret(r.Context(), id, webhook.Secret{Value: page.Own}, overlap)
 	if errors.Is(err, webhook.ErrInvalid) {
 		for _, e := range fieldErrors(err, r.access.Operator) {

@@ -533,6 +533,8 @@ var english = map[string]string{
 	"delivery.why":            "What went wrong",
 	"delivery.last":           "Last answer",
 
+	"problem.400":      "This cannot be read",
+	"problem.400.text": "The form was not complete when it arrived. Go back and send it again.",
 	"problem.401":      "Please sign in",
 	"problem.401.text": "This page needs to know who you are.",
 	"problem.403":      "Not allowed",
