@@ -61,30 +61,30 @@ func (p *portal) deliveryPage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	attempts, err := r.view.Attempts(r.Context(), d.ID)
+	page, err := p.delivery(r, &d)
 	if err != nil {
 		return err
 	}
-	page, err := p.delivery(r, &d, attempts)
-	if err != nil {
+	if r.partial("call") && page.Live && page.Poll == page.Self+"?v="+r.URL.Query().Get("v") {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if err := page.fill(r, &d); err != nil {
 		return err
 	}
 	if r.partial("call") {
-		if v := r.URL.Query().Get("v"); v != "" && page.Poll == page.Self+"?v="+v {
-			w.WriteHeader(http.StatusNoContent)
-			return nil
-		}
 		return p.fragment(w, "delivery", "call", page)
 	}
 	return p.render(w, http.StatusOK, "delivery", page)
 }
 
-// delivery returns the page of a delivery. While it is pending the page follows
+// delivery returns the page of a delivery, but for its body and its attempts: a
+// poll that finds nothing new needs neither. While it is pending the page follows
 // it.
-func (p *portal) delivery(r *request, d *webhook.Delivery, attempts []webhook.Attempt) (*deliveryPage, error) {
+func (p *portal) delivery(r *request, d *webhook.Delivery) (*deliveryPage, error) {
 	page := &deliveryPage{
 		ui: p.newUI(r, "delivery.title"), ID: d.ID, EventID: d.EventID, EventType: d.EventType, Self: "./" + url.PathEscape(d.ID),
-		Origin: string(d.Origin), CreatedAt: d.CreatedAt, Attempts: d.Attempts,
+		CreatedAt: d.CreatedAt, Attempts: d.Attempts,
 	}
 	u := page.ui
 	page.State, page.Origin = u.pillOf(d), u.T("origin."+string(d.Origin))
@@ -106,22 +106,28 @@ func (p *portal) delivery(r *request, d *webhook.Delivery, attempts []webhook.At
 	}
 	u.Crumbs = append(u.Crumbs, crumb{d.EventType, ""})
 	u.Title = d.EventType + " · " + u.Title
-	if err := page.body(r, d, attempts); err != nil {
-		return nil, err
+	if page.Live = !d.State.Finished(); page.Live {
+		h := fnv.New64a()
+		fmt.Fprintf(h, "%d %d %s %d %t %t", u.Now.Unix()/60, d.UpdatedAt.UnixMicro(), d.State, d.Attempts, page.MayResend, page.NextAt.IsZero())
+		page.Poll = page.Self + fmt.Sprintf("?v=%x", h.Sum64())
+	}
+	return page, nil
+}
+
+// fill adds the body and the attempts.
+func (page *deliveryPage) fill(r *request, d *webhook.Delivery) error {
+	attempts, err := r.view.Attempts(r.Context(), d.ID)
+	if err != nil {
+		return err
 	}
 	for n := range attempts {
-		page.Tries = append(page.Tries, u.try(&attempts[n]))
+		page.Tries = append(page.Tries, page.try(&attempts[n]))
 	}
 	slices.Reverse(page.Tries)
 	if len(page.Tries) > 0 {
 		page.Tries[0].Open = true
 	}
-	if page.Live = !d.State.Finished(); page.Live {
-		h := fnv.New64a()
-		fmt.Fprintf(h, "%d %s %d %d", d.UpdatedAt.UnixMicro(), d.State, d.Attempts, len(attempts))
-		page.Poll = page.Self + fmt.Sprintf("?v=%x", h.Sum64())
-	}
-	return page, nil
+	return page.body(r, d, attempts)
 }
 
 // when says when the next attempt is.

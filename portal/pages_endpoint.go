@@ -128,15 +128,19 @@ func (p *portal) endpointPage(w http.ResponseWriter, r *request) error {
 	}
 	page := endpointPage{ui: p.newUI(r, "tab.calls")}
 	page.Head = p.head(r, page.ui, &e, "calls")
-	if page.Calls, err = p.calls(r, page.ui, &e); err != nil {
+	var deliveries []webhook.Delivery
+	if page.Calls, deliveries, err = p.calls(r, page.ui, &e); err != nil {
+		return err
+	}
+	if r.partial("calls") && r.URL.Query().Get("v") == page.Calls.Version {
+		w.WriteHeader(http.StatusNoContent) // htmx leaves the page as it is
+		return nil
+	}
+	if page.Calls.Rows, err = p.callRows(r, page.ui, &e, deliveries); err != nil {
 		return err
 	}
 	if r.partial("calls") {
-		if version := r.URL.Query().Get("v"); version != "" && version == page.Calls.Version {
-			w.WriteHeader(http.StatusNoContent) // htmx leaves the page as it is
-			return nil
-		}
-		return p.fragment(w, "endpoint", "calls", page)
+		return p.fragment(w, "endpoint", "poll", page)
 	}
 	if err := page.draw(r, &e); err != nil {
 		return err
@@ -249,7 +253,9 @@ var spans = map[string]time.Duration{"1h": time.Hour, "24h": 24 * time.Hour, "7d
 // minute is how <input type="datetime-local"> writes a time.
 const minute = "2006-01-02T15:04"
 
-func (p *portal) calls(r *request, u *ui, e *webhook.Endpoint) (*calls, error) {
+// calls makes the log but for its rows, whose deliveries it returns: a poll that
+// finds nothing new needs none.
+func (p *portal) calls(r *request, u *ui, e *webhook.Endpoint) (*calls, []webhook.Delivery, error) {
 	q := r.URL.Query()
 	c := &calls{Self: "./" + url.PathEscape(e.ID), Chart: q.Get("chart"), Live: q.Get("live") != "off", Type: q.Get("type")}
 	f := webhook.DeliveryFilter{EndpointID: e.ID, EventType: c.Type, Cursor: q.Get("cursor"), Limit: pageSize}
@@ -272,14 +278,11 @@ func (p *portal) calls(r *request, u *ui, e *webhook.Endpoint) (*calls, error) {
 	c.Filtered = q.Get("state") != "" || c.Type != "" || q.Get("range") != ""
 	page, err := r.view.Deliveries(r.Context(), f)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if c.Rows, err = p.callRows(r, u, e, page.Items); err != nil {
-		return nil, err
-	}
-	c.Version, c.Say = version(page.Items, e), u.N("calls.shown", len(c.Rows))
+	c.Version, c.Say = version(page.Items, e, u.Now), u.N("calls.shown", len(page.Items))
 	c.links(keep, f.Cursor, page.Next)
-	return c, nil
+	return c, page.Items, nil
 }
 
 // choose fills the filters.
@@ -413,12 +416,14 @@ func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
-// version changes when what is shown of the calls does.
-func version(ds []webhook.Delivery, e *webhook.Endpoint) string {
+// version changes when what is shown of the calls does: with them, with the health
+// of their endpoint and, as there are times such as "3 min ago", with each minute
+// and when an attempt becomes due.
+func version(ds []webhook.Delivery, e *webhook.Endpoint, now time.Time) string {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%t %d", e.Disabled, e.NotBefore.Unix())
+	fmt.Fprintf(h, "%d %t %s %d %t %d", now.Unix()/60, e.Disabled, e.DisabledReason, e.NotBefore.Unix(), e.NotBefore.After(now), e.FailingSince.Unix())
 	for n := range ds {
-		fmt.Fprintf(h, "%s %d %s %d|", ds[n].ID, ds[n].UpdatedAt.UnixMicro(), ds[n].State, ds[n].Attempts)
+		fmt.Fprintf(h, "%s %d %s %d %t|", ds[n].ID, ds[n].UpdatedAt.UnixMicro(), ds[n].State, ds[n].Attempts, ds[n].NextAttempt.After(now))
 	}
 	return fmt.Sprintf("%x", h.Sum64())
 }

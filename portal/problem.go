@@ -210,16 +210,21 @@ func (p *portal) fail(w http.ResponseWriter, r *request, err error) {
 	if len(q.allow) > 0 {
 		w.Header().Set("Allow", strings.Join(q.allow, ", "))
 	}
-	if q.location != "" && !r.api {
-		w.Header().Set("Location", q.location)
-		w.WriteHeader(http.StatusSeeOther)
-		return
-	}
-	if q.challenge != "" {
+	away := q.location != "" && !r.api
+	if q.challenge != "" && !away {
 		w.Header().Set("WWW-Authenticate", q.challenge)
 	}
-	if r.api {
+	switch {
+	case r.api:
 		p.failAPI(w, r, q)
+		return
+	case r.Header.Get("HX-Request") == "true" && (away || q.Status == http.StatusUnauthorized):
+		// A redirect is followed, and what it leads to becomes a part of the page. Loaded
+		// anew as a whole, the page leads there itself.
+		w.Header().Set("HX-Refresh", "true")
+	case away:
+		w.Header().Set("Location", q.location)
+		w.WriteHeader(http.StatusSeeOther)
 		return
 	}
 	p.errorPage(w, r, q)
