@@ -495,8 +495,9 @@ func (f *form) auth() webhook.Auth {
 }
 
 // submitNew registers an endpoint and shows its secret. That cannot be in a URL, so
-// the answer to the form is the page itself; sent once more, by a reload, it
-// leads to what it has made.
+// the answer to the form is the page itself. Sent once more, by a reload or a second
+// click, whose answer replaces the first, it shows the same again to whoever may
+// see it, and leads others to what it has made.
 func (p *portal) submitNew(w http.ResponseWriter, r *request) error {
 	f, err := readForm(r)
 	if err != nil {
@@ -509,7 +510,7 @@ func (p *portal) submitNew(w http.ResponseWriter, r *request) error {
 		var created webhook.Endpoint
 		var again bool
 		if created, again, wrong = p.registerOnce(r, e, f.Once); wrong == nil {
-			if again {
+			if again && !r.mayReveal(&created) {
 				r.redirect(w, done(endpointPath(created.ID), "repeated"))
 				return nil
 			}

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -28,4 +29,18 @@ func TestMalformedFormsAreTheSendersMistake(t *testing.T) {
 	if err != nil || after.Rev != e.Rev {
 		t.Errorf("the endpoint was changed: %+v (%v)", after, err)
 	}
+}
+
+// What a reader can reach with the keyboard has a name by which htmx finds it
+// again in what it swaps in: otherwise each step would take the focus away.
+func TestAReplayThatRunsKeepsTheFocus(t *testing.T) {
+	m := mount(t, acme, nil)
+	e := m.register(webhook.Endpoint{URL: "https://receiver.example/", Events: []string{"document.signed"}})
+	for range replayStep + 1 {
+		m.finish("document.signed", failed())
+	}
+	at := "endpoints/" + e.ID + "/replay"
+	preview := m.get(at+"?preview=1&range=24h").want(t, 200, "101 events")
+	plan := url.Values{"what": {"failed"}, "start": {preview.hidden(t, "start")}, "end": {preview.hidden(t, "end")}}
+	m.post(at, plan).want(t, 200, `id="replay-continue"`, `id="replay-stop"`)
 }

@@ -273,8 +273,11 @@ func TestEverythingWorksWithFormsAlone(t *testing.T) {
 func TestACreatedSecretIsShownOnceAndAReloadMakesNoSecondEndpoint(t *testing.T) {
 	m := mount(t, acme, nil)
 	form := url.Values{"once": {m.get("endpoints/new").hidden(t, "once")}, "url": {"https://receiver.example/"}, "all": {"1"}}
-	m.post("endpoints/new", form).want(t, 201, "whsec_")
-	m.post("endpoints/new", form).want(t, 200, "already created").without(t, "whsec_")
+	shown := regexp.MustCompile(`whsec_[^<]+`)
+	first := m.post("endpoints/new", form).want(t, 201, "whsec_")
+	if second := m.post("endpoints/new", form).want(t, 201, "Your webhook is ready"); shown.FindString(second.body) != shown.FindString(first.body) {
+		t.Error("sent once more, the form shows another secret")
+	}
 	other := url.Values{"once": form["once"], "url": {"https://other.example/"}, "all": {"1"}}
 	other.Set("once", m.post("endpoints/new", other).want(t, 409, "Send it again to create another one", "https://other.example/").hidden(t, "once"))
 	page, err := m.d.Endpoints(t.Context(), webhook.EndpointFilter{})
@@ -282,6 +285,11 @@ func TestACreatedSecretIsShownOnceAndAReloadMakesNoSecondEndpoint(t *testing.T) 
 		t.Errorf("there are %d endpoints (%v), want 1", page.Total, err)
 	}
 	m.post("endpoints/new", other).want(t, 201, "whsec_")
+
+	// Nobody's secrets are not revealed again.
+	anyone := again(t, m, as(Access{Tenant: "acme"}))
+	anyone.post("endpoints/new", form).want(t, 201, "whsec_")
+	anyone.post("endpoints/new", form).want(t, 200, "already created").without(t, "whsec_")
 }
 
 func TestSecretsAreRotatedAndRevealedInTheAnswerToAFormOnly(t *testing.T) {

@@ -129,9 +129,39 @@
     }).catch(() => { location.href = link.href; });
   });
 
-  // What is polled rests while nobody looks, and stays as the reader left it.
+  // A form that changes something is sent once, however often its button is
+  // pressed: the second answer would replace the first, which may show a secret.
+  // Disabled only now, the button that was pressed is sent along.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post") return;
+    setTimeout(() => form.querySelectorAll("[type=submit]").forEach((b) => { b.disabled = true; }));
+  });
+  addEventListener("pageshow", () => { // back from the next page, it may be sent again
+    document.querySelectorAll("form[method=post] [type=submit]").forEach((b) => { b.disabled = false; });
+  });
+
+  // What is polled rests while nobody looks, and while somebody fills in a form in
+  // it, which would be lost; it stays as the reader left it.
+  const busy = (root) => root.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.target.hasAttribute("data-poll")) event.preventDefault();
+    if (event.target.hasAttribute("data-poll") && (document.hidden || busy(event.target))) event.preventDefault();
+  });
+  // A poll that fails is repeated soon. Of what the reader has begun, the error is
+  // shown in place of the page, as it is without htmx.
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.target.hasAttribute("data-poll") || event.detail.xhr.getResponseHeader("HX-Refresh")) return;
+    const page = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+    const main = page.querySelector("main"), here = document.querySelector("main");
+    if (!main || !here) return location.reload();
+    here.replaceChildren(...main.childNodes);
+    enhance(here);
+    here.focus();
+    const title = here.querySelector("h1");
+    say(title && title.textContent);
+  });
+  document.addEventListener("htmx:sendError", (event) => {
+    if (!event.target.hasAttribute("data-poll")) location.reload();
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     // Mistakes in a form come with 422 and are shown like any other answer.

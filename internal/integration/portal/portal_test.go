@@ -234,3 +234,26 @@ func TestPagesAreAccessibleInEveryLightAndWidth(t *testing.T) {
 		})
 	}
 }
+
+// A step that htmx makes and that fails is not silent: the error takes the place of
+// the page, as it does without scripts.
+func TestErrorsUnderHTMXAreAccessibleToo(t *testing.T) {
+	browser.NeedAudit(t)
+	b := browser.Start(t)
+	w := newTown(t)
+	p := b.Visit(t, w.URL, stage.As("acme", "ada")...)
+	p.Tolerate("status of 404")
+	p.Open(stage.Path + "endpoints/" + w.ids["failing"] + "/replay?preview=1&range=24h")
+	p.See("would be sent again")
+	if err := w.Unregister(t.Context(), w.ids["failing"]); err != nil {
+		t.Fatal(err)
+	}
+	p.Click("Send them again")
+	p.See("Nothing here")
+	p.Gone("would be sent again")
+	for _, violation := range p.Violations() {
+		t.Errorf("axe: %s", violation)
+	}
+	p.Click("All webhooks")
+	p.See("Document archive")
+}
