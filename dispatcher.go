@@ -193,7 +193,9 @@ type Config struct {
 	// process or another; the log says so at most once a minute, and the notice
 	// [KeysFailed]. An endpoint is opened when its first delivery is due and after
 	// each change, not for each delivery; while a key service does not answer, those
-	// that were opened before go on.
+	// that were opened before go on. A listing opens each endpoint of its
+	// page, as [View.Endpoints] says; a search in the portal lists up to 1,000, which
+	// with a key service are as many calls.
 	Keys Keys
 	// Logger logs for operators; nil is silent. See [NewLogger] for slog.
 	Logger *zap.Logger

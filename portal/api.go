@@ -243,18 +243,19 @@ func (p *portal) getEndpoint(w http.ResponseWriter, r *request) error {
 	return r.answerEndpoint(w, r.value("id"))
 }
 
-// ifMatch returns the version that the request wants to change, 0 for any.
-func (r *request) ifMatch(current int64) (rev int64, err error) {
+// ifMatch reports whether the request may change the version that there is: "*" is
+// any.
+func (r *request) ifMatch(current int64) error {
 	given := r.Header.Values("If-Match")
 	if len(given) == 0 {
-		return 0, nil
+		return nil
 	}
 	for tag := range strings.SplitSeq(strings.Join(given, ","), ",") {
 		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag(current) {
-			return current, nil
+			return nil
 		}
 	}
-	return 0, newProblem(http.StatusPreconditionFailed, "precondition-failed", "the endpoint was changed; its ETag is "+etag(current))
+	return newProblem(http.StatusPreconditionFailed, "precondition-failed", "the endpoint was changed; its ETag is "+etag(current))
 }
 
 func (p *portal) replaceEndpoint(w http.ResponseWriter, r *request) error {
@@ -298,8 +299,8 @@ func (p *portal) patchEndpoint(w http.ResponseWriter, r *request) error {
 	})
 }
 
-// update replaces an endpoint by what edit makes of it. Without If-Match and rev
-// it is repeated when another change comes between.
+// update replaces an endpoint by what edit makes of it. When another change comes
+// between, it begins again: then If-Match and rev say whether it still may.
 func (p *portal) update(w http.ResponseWriter, r *request, edit func(*webhook.Endpoint) (endpointInput, error)) error {
 	id := r.value("id")
 	for tries := 0; ; tries++ {
@@ -307,8 +308,7 @@ func (p *portal) update(w http.ResponseWriter, r *request, edit func(*webhook.En
 		if err != nil {
 			return err
 		}
-		rev, err := r.ifMatch(current.Rev)
-		if err != nil {
+		if err := r.ifMatch(current.Rev); err != nil {
 			return err
 		}
 		input, err := edit(&current)
@@ -320,12 +320,11 @@ func (p *portal) update(w http.ResponseWriter, r *request, edit func(*webhook.En
 		}
 		e := input.endpoint()
 		e.ID = id
-		bound := rev != 0 || input.Rev != 0
 		if e.Rev == 0 {
 			e.Rev = current.Rev
 		}
 		updated, err := r.view.Update(r.Context(), e)
-		if !bound && errors.Is(err, webhook.ErrConflict) && tries < 5 {
+		if errors.Is(err, webhook.ErrConflict) && e.Rev == current.Rev && tries < 5 {
 			continue
 		}
 		if err != nil {
@@ -342,7 +341,7 @@ func (p *portal) deleteEndpoint(w http.ResponseWriter, r *request) error {
 	if len(r.Header.Values("If-Match")) > 0 {
 		current, err := r.view.Endpoint(r.Context(), r.value("id"))
 		if err == nil {
-			_, err = r.ifMatch(current.Rev)
+			err = r.ifMatch(current.Rev)
 		}
 		if err != nil {
 			return err

@@ -173,7 +173,7 @@ func (p *portal) newUI(r *request, title string, crumbs ...crumb) *ui {
 	u.Title = u.T(title)
 	u.Crumbs = append([]crumb{{u.T("nav.webhooks"), r.root}}, crumbs...)
 	switch done := r.URL.Query().Get("done"); done {
-	case "created", "saved", "enabled", "disabled", "deleted", "verified", "resent":
+	case "saved", "enabled", "disabled", "deleted", "verified", "resent":
 		u.Flash = &flash{"good", u.T("flash." + done)}
 	case "repeated", "unchanged":
 		u.Flash = &flash{"warn", u.T("flash." + done)}

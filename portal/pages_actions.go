@@ -92,7 +92,6 @@ type testPage struct {
 	Types    []testGroup
 	Type     string
 	Free     bool
-	Examples []testExample
 	Errors   []string
 	Sent     *try
 	SentHref string
@@ -101,11 +100,6 @@ type testPage struct {
 type testGroup struct {
 	Name  string
 	Types []choice
-}
-
-type testExample struct {
-	Name string
-	Body document
 }
 
 func (p *portal) testPage(w http.ResponseWriter, r *request) error {
@@ -143,14 +137,12 @@ func (p *portal) showTest(w http.ResponseWriter, r *request, status int, kind, s
 	if page.Type == "" && !page.Free {
 		page.Type = firstSubscribed(types, e.Events)
 	}
-	for _, t := range types {
-		name := visible(t.Group)
-		at := slices.IndexFunc(page.Types, func(g testGroup) bool { return g.Name == name })
-		if at < 0 {
-			at = len(page.Types)
-			page.Types = append(page.Types, testGroup{Name: name})
+	for _, g := range groupsOf(types) {
+		group := testGroup{Name: visible(g.name)}
+		for _, t := range g.types {
+			group.Types = append(group.Types, choice{t.Name, t.Name, t.Name == page.Type})
 		}
-		page.Types[at].Types = append(page.Types[at].Types, choice{t.Name, t.Name, t.Name == page.Type})
+		page.Types = append(page.Types, group)
 	}
 	if wrong != nil {
 		for _, e := range fieldErrors(wrong, r.access.Operator) {
@@ -158,16 +150,31 @@ func (p *portal) showTest(w http.ResponseWriter, r *request, status int, kind, s
 		}
 	}
 	if sent != "" {
-		attempts, err := r.view.Attempts(r.Context(), sent)
-		if err != nil {
+		if err := page.answer(r, sent); err != nil {
 			return err
-		}
-		if len(attempts) > 0 {
-			t := page.try(&attempts[len(attempts)-1])
-			page.Sent, page.SentHref = &t, r.root+deliveryPath(sent)
 		}
 	}
 	return p.render(w, status, "test", page)
+}
+
+// answer shows what a delivery to this endpoint was answered with.
+func (page *testPage) answer(r *request, sent string) error {
+	d, err := r.view.Delivery(r.Context(), sent)
+	if err != nil {
+		return err
+	}
+	if d.EndpointID != page.Head.ID {
+		return errNoPage
+	}
+	attempts, err := r.view.Attempts(r.Context(), sent)
+	if err != nil {
+		return err
+	}
+	if len(attempts) > 0 {
+		t := page.try(&attempts[len(attempts)-1])
+		page.Sent, page.SentHref = &t, r.root+deliveryPath(sent)
+	}
+	return nil
 }
 
 // firstSubscribed returns a type that the endpoint asks for, if there is one.

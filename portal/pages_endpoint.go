@@ -14,20 +14,14 @@ import (
 
 // endpointHead stands above all pages of an endpoint.
 type endpointHead struct {
-	ID, Href, URL     string
-	Title             string
-	Titled            bool // Title is not the URL's
-	Tenant            string
-	Health            health
-	Disabled          bool
-	Unreadable        bool
-	Tabs              []segment
-	Notes             []headNote
-	CreatedBy         string
-	CreatedAt         time.Time
-	Subscribed        []string
-	Profile           string
-	EditHref, TestURL string
+	ID, Href, URL string
+	Title         string
+	Tenant        string
+	Health        health
+	Disabled      bool
+	Unreadable    bool
+	Tabs          []segment
+	Notes         []headNote
 }
 
 // headNote tells of what its owner should know. Action is where its button leads.
@@ -41,8 +35,7 @@ type headNote struct {
 func (p *portal) head(r *request, u *ui, e *webhook.Endpoint, tab string) *endpointHead {
 	at := r.root + endpointPath(e.ID)
 	h := &endpointHead{
-		ID: e.ID, Href: at, URL: visible(e.URL), Title: title(e), Titled: e.Description != "", Health: p.healthOf(r, u, e), Disabled: e.Disabled, Unreadable: e.Unreadable,
-		CreatedBy: visible(e.CreatedBy), CreatedAt: e.CreatedAt, Subscribed: e.Events, Profile: e.Profile,
+		ID: e.ID, Href: at, URL: visible(e.URL), Title: title(e), Health: p.healthOf(r, u, e), Disabled: e.Disabled, Unreadable: e.Unreadable,
 	}
 	if r.access.Operator {
 		h.Tenant = e.Tenant
@@ -50,7 +43,10 @@ func (p *portal) head(r *request, u *ui, e *webhook.Endpoint, tab string) *endpo
 			h.Tenant = u.T("list.tenants.all")
 		}
 	}
-	h.Tabs = []segment{{at, u.T("tab.calls"), tab == "calls"}, {at + "/verify", u.T("tab.verify"), tab == "verify"}}
+	h.Tabs = []segment{{at, u.T("tab.calls"), tab == "calls"}}
+	if !e.Unreadable {
+		h.Tabs = append(h.Tabs, segment{at + "/verify", u.T("tab.verify"), tab == "verify"})
+	}
 	if !r.access.ReadOnly && !e.Unreadable {
 		h.Tabs = append(h.Tabs, segment{at + "/edit", u.T("tab.settings"), tab == "settings"})
 	}
@@ -218,16 +214,15 @@ type calls struct {
 }
 
 type callRow struct {
-	Href, Type  string
-	State       pill
-	At          time.Time
-	Next        string
-	Response    string
-	Class       string // of the response
-	Took        string
-	Attempts    int
-	Origin      string
-	Unscheduled bool
+	Href, Type string
+	State      pill
+	At         time.Time
+	Next       string
+	Response   string
+	Class      string // of the response
+	Took       string
+	Attempts   int
+	Origin     string
 }
 
 type pill struct{ Kind, Text string }

@@ -68,7 +68,6 @@ type choice struct {
 
 // eventGroup is a group of the catalogue.
 type eventGroup struct {
-	Name    string // "" where types have none
 	Value   string // of the checkbox of all
 	Label   string
 	Checked bool
@@ -269,33 +268,21 @@ func formField(pointer string) string {
 	return longest
 }
 
-// eventGroups returns the catalogue as checkboxes. A group is checked if it was,
-// or if all in it are.
+// eventGroups returns the catalogue as checkboxes: checked is what is asked for in
+// so many words. The types of a group that is checked as a whole are not, as
+// without scripts one that is unchecked would be received all the same; and a
+// group of which all types are checked is not, as it would grow with the catalogue.
 func (u *ui) eventGroups(types []webhook.EventType, f *form) []eventGroup {
 	var groups []eventGroup
-	at := make(map[string]int)
-	for _, t := range types {
-		n, ok := at[t.Group]
-		if !ok {
-			n = len(groups)
-			at[t.Group] = n
-			label := visible(t.Group)
-			if label == "" {
-				label = u.T("form.events.other")
-			}
-			groups = append(groups, eventGroup{
-				Name: t.Group, Value: t.Group, Label: label, Checked: slices.Contains(f.Groups, t.Group),
-			})
+	for _, g := range groupsOf(types) {
+		group := eventGroup{Value: g.name, Label: visible(g.name), Checked: slices.Contains(f.Groups, g.name)}
+		if group.Label == "" {
+			group.Label = u.T("form.events.other")
 		}
-		groups[n].Types = append(groups[n].Types, eventChoice{t.Name, visible(t.Description), slices.Contains(f.Events, t.Name)})
-	}
-	for n := range groups {
-		g := &groups[n]
-		all := !slices.ContainsFunc(g.Types, func(t eventChoice) bool { return !t.Checked })
-		g.Checked = g.Checked || all
-		for i := range g.Types {
-			g.Types[i].Checked = g.Types[i].Checked || g.Checked
+		for _, t := range g.types {
+			group.Types = append(group.Types, eventChoice{t.Name, visible(t.Description), slices.Contains(f.Events, t.Name)})
 		}
+		groups = append(groups, group)
 	}
 	return groups
 }

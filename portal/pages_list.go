@@ -14,6 +14,7 @@ const (
 	pageSize   = 25
 	listSize   = 50
 	maxSearch  = 1000 // endpoints that a search looks at
+	maxFound   = 200  // of those found, that are shown
 	shownTypes = 2    // event types in a row of the list
 )
 
@@ -26,6 +27,7 @@ type listPage struct {
 	Shows               []segment
 	Filtered            bool // nothing matches, although there may be some
 	Partial             bool // the search did not look at all
+	Cut                 bool // not all that were found are shown
 	SearchMax           int
 	Next, First         string // URLs of pages
 	ShowsTenant, Simple bool
@@ -37,18 +39,17 @@ type segment struct {
 }
 
 type endpointRow struct {
-	Href        string
-	ID          string
-	Title, Sub  string
-	Tenant      string
-	Health      health
-	Patterns    []string
-	More        int
-	AllEvents   bool
-	Share       share
-	Disabled    bool
-	Unverified  bool
-	Description string
+	Href       string
+	ID         string
+	Title, Sub string
+	Tenant     string
+	Health     health
+	Patterns   []string
+	More       int
+	AllEvents  bool
+	Share      share
+	Disabled   bool
+	Unverified bool
 }
 
 func (p *portal) listPage(w http.ResponseWriter, r *request) error {
@@ -74,6 +75,7 @@ func (p *portal) listPage(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	page.Total = found.Total
+	page.Cut = page.Search != "" && found.Total > len(found.Items)
 	page.Filtered = page.Search != "" || page.Show != ""
 	page.ShowsTenant = r.access.Operator
 	if page.Rows, err = p.endpointRows(r, page.ui, found.Items); err != nil {
@@ -124,7 +126,7 @@ func search(r *request, f webhook.EndpointFilter, word string) (found webhook.Pa
 		}
 	}
 	found.Total = len(found.Items)
-	found.Items = found.Items[:min(len(found.Items), 200)]
+	found.Items = found.Items[:min(len(found.Items), maxFound)]
 	return found, page.Next != "", nil
 }
 

@@ -13,15 +13,14 @@ import (
 // secretPage shows a new endpoint's secret.
 type secretPage struct {
 	*ui
-	ID       string
-	Secrets  []shownSecret
-	Owner    bool // may reveal it later
-	Waits    bool // for the receiver's consent
-	Open     string
-	Test     string
-	Code     string
-	Consent  string
-	Headline string
+	ID      string
+	Secrets []shownSecret
+	Owner   bool // may reveal it later
+	Waits   bool // for the receiver's consent
+	Open    string
+	Test    string
+	Code    string
+	Consent string
 }
 
 type shownSecret struct{ Value, Until string }
@@ -65,7 +64,6 @@ type verifyPage struct {
 	Rev       string
 	Own       string
 	Errors    []string
-	Message   string
 }
 
 var overlaps = []struct {

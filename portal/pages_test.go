@@ -322,7 +322,7 @@ func TestMistakesAreToldNextToTheirFieldsAndNothingTypedIsLost(t *testing.T) {
 		"auth": {"basic"}, "user": {"with:colon"}, "password": {"hunter2hunter2"}, "headers": {"Host: x\nX-Team: billing"}, "rate": {"-2"}, "concurrency": {"100000"},
 	}
 	page := m.post("endpoints/new", typed).want(t, 422, "things need your attention",
-		`value="https://user@receiver.example/"`, `value="My &lt;own&gt; one"`, `value="STEP_STARTED" data-each checked`, "nope.*</textarea>",
+		`value="https://user@receiver.example/"`, "My &lt;own&gt; one</textarea>", `value="STEP_STARTED" data-each checked`, "nope.*</textarea>",
 		`value="basic" checked`, `value="with:colon"`, `value="hunter2hunter2"`, "Host: x\nX-Team: billing</textarea>", `value="-2"`, `value="100000"`)
 	for _, id := range []string{"f-url", "f-events", "f-auth", "f-headers", "f-rateLimit", "f-concurrency"} {
 		if !strings.Contains(page.body, `id="`+id+`-error"`) || !strings.Contains(page.body, `href="#`+id+`"`) {
@@ -340,8 +340,8 @@ func TestEditing(t *testing.T) {
 		Auth: webhook.BasicAuth("outhook", "hunter2hunter2"), RateLimit: 2.5, Concurrency: 3, Description: "One",
 	})
 	at := "endpoints/" + e.ID + "/edit"
-	page := m.get(at).want(t, 200, `value="Documents" data-all checked`, `value="document.signed" data-each checked`, `value="STEP_FAILED" data-each checked`,
-		"X-A: 1\nX-B: 2</textarea>", `value="2.5"`, `value="3"`, `value="outhook"`, "keep the present one").without(t, `name="secret"`, "hunter2", `value="STEP_STARTED" data-each checked`)
+	page := m.get(at).want(t, 200, `value="Documents" data-all checked`, `value="STEP_FAILED" data-each checked`,
+		"X-A: 1\nX-B: 2</textarea>", `value="2.5"`, `value="3"`, `value="outhook"`, "keep the present one").without(t, `name="secret"`, "hunter2", `value="STEP_STARTED" data-each checked`, `value="document.signed" data-each checked`)
 	form := url.Values{
 		"rev": {page.hidden(t, "rev")}, "url": {"https://other.example/"}, "all": {"0"}, "group": {"Steps"}, "event": {"document.signed"},
 		"auth": {"basic"}, "user": {"outhook"}, "headers": {""}, "rate": {""}, "concurrency": {""}, "ordered": {"1"},
@@ -420,7 +420,7 @@ func TestAnUnreadableEndpointCanBeLookedAtAndDeleted(t *testing.T) {
 	m = again(t, m, Options{Access: func(*http.Request) (Access, error) { return acme, nil }})
 	at := "endpoints/" + e.ID
 	m.get("").want(t, 200, "Unreadable").without(t, "receiver.example")
-	m.get(at).want(t, 200, "cannot be read", at[len("endpoints/"):]+"/delete").without(t, "Send test", "Settings")
+	m.get(at).want(t, 200, "cannot be read", at[len("endpoints/"):]+"/delete").without(t, "Send test", "Settings", "/verify")
 	m.post(at+"/disable", nil).want(t, 200, "The webhook is disabled.")
 	m.post(at+"/delete", nil).want(t, 200, "The webhook was deleted.")
 }
@@ -435,6 +435,13 @@ func TestTheListIsSearchedAndPaged(t *testing.T) {
 	m.get(next[1]).want(t, 200, "Number 52.", "First page").without(t, "Number 49.", ">Next<")
 	m.get("?q=NUMBER+52.").want(t, 200, "Number 52.", "1 match").without(t, "Number 5.")
 	m.get("?q=nowhere").want(t, 200, "Nothing matches")
+	m.get("?q=number").want(t, 200, "53 matches").without(t, "are shown")
+	for range maxFound {
+		m.register(webhook.Endpoint{URL: "https://again.example/", Description: "Number again"})
+	}
+	if found := m.get("?q=number").want(t, 200, "253 matches · The first 200 are shown."); strings.Count(found.body, `<tr role="row">`) != 1+maxFound {
+		t.Errorf("%d rows are shown", strings.Count(found.body, `<tr role="row">`)-1)
+	}
 	m.get("?show=disabled").want(t, 200, "No webhook is in this state.")
 }
 
@@ -489,6 +496,32 @@ func TestTextsAreReplacedAndAllAreThere(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// A text that nothing shows is work for translators all the same.
+func TestEveryTextIsUsed(t *testing.T) {
+	var sources strings.Builder
+	for _, pattern := range []string{"templates/*.html", "*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, _, _ := strings.Cut(string(text), "var english =") // where they are all
+			if !strings.HasSuffix(file, "_test.go") {
+				sources.WriteString(code)
+			}
+		}
+	}
+	// What stands behind these is a value.
+	dynamic := regexp.MustCompile(`^(origin|state|chart|list\.show|calls\.range|flash|form\.auth|secret\.overlap|confirm|problem)\.`)
+	for key := range Texts() {
+		plain := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")
+		if !strings.Contains(sources.String(), `"`+key+`"`) && !strings.Contains(sources.String(), `"`+plain+`"`) && !dynamic.MatchString(key) {
+			t.Errorf("nothing shows %q", key)
 		}
 	}
 }

@@ -106,11 +106,14 @@ type Options struct {
 
 	// Name is the application's, for the head of each page. Defaults to "Webhooks".
 	Name string
-	// Logo is the URL of an image that stands beside Name.
+	// Logo is the URL of an image that stands beside Name: an absolute one, or one
+	// that begins with "/" or "//". A relative one would be another on each page, and
+	// "data:" is none for a page: both are [webhook.ErrInvalid].
 	Logo string
 	// Accent is the colour of buttons and links, as "#rrggbb".
 	Accent string
-	// Stylesheet is the URL of a style sheet that is loaded after the portal's own.
+	// Stylesheet is the URL of a style sheet that is loaded after the portal's own,
+	// of the same kinds as Logo.
 	Stylesheet string
 	// Language is the language of Texts, as in HTML's lang attribute. Defaults to
 	// "en".
@@ -181,6 +184,11 @@ func New(d *webhook.Dispatcher, o Options) (http.Handler, error) {
 	for _, origin := range o.TrustedOrigins {
 		if err := p.crossOrigin.AddTrustedOrigin(origin); err != nil {
 			mistakes = append(mistakes, fmt.Errorf("TrustedOrigins: %w: %w", webhook.ErrInvalid, err))
+		}
+	}
+	for name, raw := range map[string]string{"Logo": o.Logo, "Stylesheet": o.Stylesheet} {
+		if err := checkResource(raw); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w: %w", name, webhook.ErrInvalid, err))
 		}
 	}
 	site, err := newSite(o)
@@ -297,7 +305,9 @@ func (p *portal) match(r *request, segments []string) (*route, error) {
 			r.values = values
 			return route, nil
 		}
-		allowed = append(allowed, route.method)
+		if allowed = append(allowed, route.method); route.method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	if len(allowed) > 0 {
 		return nil, &methodError{allowed}
@@ -406,11 +416,35 @@ func (p *portal) securityPolicy() string {
 		"; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
 
-// originOf returns the origin of an absolute URL, "" of a relative one.
+// checkResource refuses the URL of an image or a style sheet that no page could
+// load: what is not the same from all pages, and what the policy cannot name.
+func checkResource(raw string) error {
+	if raw == "" {
+		return nil
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return err
+	case u.Host == "" && u.Scheme == "" && strings.HasPrefix(u.Path, "/"):
+		return nil
+	case u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "":
+		return fmt.Errorf("%q is neither an http or https URL nor begins with a slash", raw)
+	case strings.ContainsAny(u.Host, ";,'\" "):
+		return fmt.Errorf("%q has a host that is none", raw)
+	}
+	return nil
+}
+
+// originOf returns the origin of an absolute URL as a policy has it, without a
+// scheme where that is the page's own, and "" of one on the same host.
 func originOf(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Host == "" {
 		return ""
+	}
+	if u.Scheme == "" {
+		return u.Host
 	}
 	return u.Scheme + "://" + u.Host
 }

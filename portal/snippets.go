@@ -24,36 +24,29 @@ type sample struct{ Language, Label, Code string }
 
 // schemes returns what a Signer does, one for each of several.
 func (u *ui) schemes(s webhook.Signer) []scheme {
+	var all []scheme
+	for n, one := range signersOf(s) {
+		scheme := u.scheme(one)
+		scheme.ID = strconv.Itoa(n)
+		all = append(all, scheme)
+	}
+	return all
+}
+
+func (u *ui) scheme(s webhook.Signer) scheme {
 	switch s := s.(type) {
-	case webhook.Signers:
-		var all []scheme
-		for _, each := range s {
-			for _, one := range u.schemes(each) {
-				one.ID = strconv.Itoa(len(all))
-				all = append(all, one)
-			}
-		}
-		return all
 	case webhook.StandardWebhooks:
-		return []scheme{u.standard(s)}
-	case *webhook.StandardWebhooks:
-		return []scheme{u.standard(*s)}
+		return u.standard(s)
 	case webhook.HMAC:
-		return []scheme{u.hmac(s)}
-	case *webhook.HMAC:
-		return []scheme{u.hmac(*s)}
+		return u.hmac(s)
 	case webhook.SecretHeader:
-		return []scheme{u.secretHeader(s)}
-	case *webhook.SecretHeader:
-		return []scheme{u.secretHeader(*s)}
+		return u.secretHeader(s)
 	}
-	unknown := scheme{ID: "0", Text: u.T("verify.unknown")}
-	if named, ok := s.(interface{ SignatureHeaders() []string }); ok {
-		for _, name := range named.SignatureHeaders() {
-			unknown.Headers = append(unknown.Headers, headerMeaning{name, u.T("scheme.header.own")})
-		}
+	unknown := scheme{Text: u.T("verify.unknown")}
+	for _, name := range headersOfSigner(s) {
+		unknown.Headers = append(unknown.Headers, headerMeaning{name, u.T("scheme.header.own")})
 	}
-	return []scheme{unknown}
+	return unknown
 }
 
 func (u *ui) standard(s webhook.StandardWebhooks) scheme {
@@ -66,7 +59,7 @@ func (u *ui) standard(s webhook.StandardWebhooks) scheme {
 		key = "scheme.svix"
 	}
 	return scheme{
-		ID: "0", Text: u.T(key, prefix+"signature"),
+		Text: u.T(key, prefix+"signature"),
 		Headers: []headerMeaning{
 			{prefix + "id", u.T("scheme.header.id")},
 			{prefix + "timestamp", u.T("scheme.header.time")},
@@ -86,7 +79,7 @@ func (u *ui) hmac(s webhook.HMAC) scheme {
 	if s.Prefix != "" {
 		written = u.T("scheme.prefix", s.Prefix, written)
 	}
-	one := scheme{ID: "0", Text: u.T("scheme.hmac", s.Header, written), Headers: []headerMeaning{{s.Header, u.T("scheme.header.one")}}}
+	one := scheme{Text: u.T("scheme.hmac", s.Header, written), Headers: []headerMeaning{{s.Header, u.T("scheme.header.one")}}}
 	if s.Content != nil {
 		one.Text = u.T("scheme.hmac.own", s.Header, written)
 	}
@@ -104,7 +97,7 @@ func (u *ui) hmac(s webhook.HMAC) scheme {
 }
 
 func (u *ui) secretHeader(s webhook.SecretHeader) scheme {
-	one := scheme{ID: "0", Text: u.T("scheme.secret", s.Name), Headers: []headerMeaning{{s.Name, u.T("scheme.header.key")}}}
+	one := scheme{Text: u.T("scheme.secret", s.Name), Headers: []headerMeaning{{s.Name, u.T("scheme.header.key")}}}
 	if s.Optional {
 		one.Notes = append(one.Notes, u.T("scheme.optional"))
 	}

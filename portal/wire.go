@@ -179,23 +179,40 @@ type eventTypeJSON struct {
 	Example     json.RawMessage `json:"example"`
 }
 
-// eventTypesOf groups event types, in the order of the catalogue.
-func eventTypesOf(types []webhook.EventType) eventTypesJSON {
-	all, at := eventTypesJSON{Groups: []groupJSON{}}, make(map[string]int)
+// typeGroup are the event types of a group.
+type typeGroup struct {
+	name  string // "" where types have none
+	types []webhook.EventType
+}
+
+// groupsOf groups event types, in the order of the catalogue.
+func groupsOf(types []webhook.EventType) []typeGroup {
+	var groups []typeGroup
 	for _, t := range types {
-		n, ok := at[t.Group]
-		if !ok {
-			n = len(all.Groups)
-			at[t.Group] = n
-			all.Groups = append(all.Groups, groupJSON{Name: t.Group})
+		n := slices.IndexFunc(groups, func(g typeGroup) bool { return g.name == t.Group })
+		if n < 0 {
+			n = len(groups)
+			groups = append(groups, typeGroup{name: t.Group})
 		}
-		example := []byte(`{"test":true}`)
-		if t.Example != nil {
-			if text, err := webhook.MarshalJSON(t.Example); err == nil && json.Valid(text) {
-				example = text
+		groups[n].types = append(groups[n].types, t)
+	}
+	return groups
+}
+
+func eventTypesOf(types []webhook.EventType) eventTypesJSON {
+	all := eventTypesJSON{Groups: []groupJSON{}}
+	for _, g := range groupsOf(types) {
+		group := groupJSON{Name: g.name}
+		for _, t := range g.types {
+			example := []byte(`{"test":true}`)
+			if t.Example != nil {
+				if text, err := webhook.MarshalJSON(t.Example); err == nil && json.Valid(text) {
+					example = text
+				}
 			}
+			group.EventTypes = append(group.EventTypes, eventTypeJSON{t.Name, t.Description, example})
 		}
-		all.Groups[n].EventTypes = append(all.Groups[n].EventTypes, eventTypeJSON{t.Name, t.Description, example})
+		all.Groups = append(all.Groups, group)
 	}
 	return all
 }
@@ -308,19 +325,47 @@ func profileOf(name string, p *webhook.Profile) profileJSON {
 	}
 }
 
-func schemesOf(s webhook.Signer) []schemeJSON {
-	var headers []string
-	if c, ok := s.(interface{ SignatureHeaders() []string }); ok {
-		headers = c.SignatureHeaders()
-	}
-	scheme := schemeJSON{Scheme: "other", Headers: notNil(headers)}
+// signersOf takes a Signer apart into those that make one signature each, as
+// values where a profile has pointers to the library's own.
+func signersOf(s webhook.Signer) []webhook.Signer {
 	switch s := s.(type) {
 	case webhook.Signers:
-		all := []schemeJSON{}
+		all := []webhook.Signer{}
 		for _, one := range s {
-			all = append(all, schemesOf(one)...)
+			all = append(all, signersOf(one)...)
 		}
 		return all
+	case *webhook.Signers:
+		return signersOf(*s)
+	case *webhook.StandardWebhooks:
+		return []webhook.Signer{*s}
+	case *webhook.HMAC:
+		return []webhook.Signer{*s}
+	case *webhook.SecretHeader:
+		return []webhook.Signer{*s}
+	}
+	return []webhook.Signer{s}
+}
+
+// headersOfSigner returns the headers that a Signer says it sets.
+func headersOfSigner(s webhook.Signer) []string {
+	if c, ok := s.(interface{ SignatureHeaders() []string }); ok {
+		return c.SignatureHeaders()
+	}
+	return nil
+}
+
+func schemesOf(s webhook.Signer) []schemeJSON {
+	all := []schemeJSON{}
+	for _, one := range signersOf(s) {
+		all = append(all, schemeOf(one))
+	}
+	return all
+}
+
+func schemeOf(s webhook.Signer) schemeJSON {
+	scheme := schemeJSON{Scheme: "other", Headers: notNil(headersOfSigner(s))}
+	switch s := s.(type) {
 	case webhook.StandardWebhooks:
 		scheme.Scheme = "standard-webhooks"
 	case webhook.HMAC:
@@ -331,7 +376,7 @@ func schemesOf(s webhook.Signer) []schemeJSON {
 	case webhook.SecretHeader:
 		scheme.Scheme = "secret-header"
 	}
-	return []schemeJSON{scheme}
+	return scheme
 }
 
 func notNil(s []string) []string {

@@ -41,14 +41,15 @@
     });
   });
 
-  // A group's checkbox stands for all in it.
+  // A group's checkbox stands for all in it, and for what is added to it later:
+  // it is never checked but by the reader himself.
   const group = (box) => {
     const all = box.querySelector("[data-all]");
     const each = [...box.querySelectorAll("[data-each]")];
     if (!all || !each.length) return;
     const on = each.filter((e) => e.checked).length;
-    all.checked = on === each.length;
-    all.indeterminate = on > 0 && on < each.length;
+    all.checked = all.checked && on === each.length;
+    all.indeterminate = on > 0 && !all.checked;
   };
   const groups = (root) => root.querySelectorAll(".group").forEach((box) => {
     const all = box.querySelector("[data-all]");
