@@ -244,7 +244,7 @@ func TestEverythingWorksWithFormsAlone(t *testing.T) {
 	if sent.rel() != at+"/test" {
 		t.Errorf("the answer to a test is at %s", sent.rel())
 	}
-	m.post(at+"/test", url.Values{"type": {"nothing"}}).want(t, 422, "unknown event type", `aria-invalid="true"`)
+	m.post(at+"/test", url.Values{"type": {"nothing"}}).want(t, 422, "unknown event type", `aria-invalid="true" aria-describedby="type-error"`, `id="type-error"`)
 
 	m.finish("document.signed", failed())
 	calls := m.get(at).want(t, 200, "Failed", "500 Internal Server Error", "document.signed", "<svg class=\"chart")
@@ -306,7 +306,7 @@ func TestSecretsAreRotatedAndRevealedInTheAnswerToAFormOnly(t *testing.T) {
 		t.Errorf("there are %d secrets (%v), want the new one and the old one", len(secrets), err)
 	}
 	own := url.Values{"do": {"rotate"}, "rev": {m.get(at).hidden(t, "rev")}, "overlap": {"0"}, "secret": {"too short"}}
-	m.post(at, own).want(t, 422, "invalid secret", `aria-invalid="true"`)
+	m.post(at, own).want(t, 422, "invalid secret", `aria-describedby="own-error own-hint" aria-invalid="true"`, `id="own-error"`)
 
 	other := again(t, m, Options{Access: func(*http.Request) (Access, error) { return Access{Tenant: "acme", Actor: "bob"}, nil }})
 	other.get(at).want(t, 200, "Only the person who created").without(t, `value="reveal"`)
