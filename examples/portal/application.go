@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -19,6 +20,11 @@ type person struct{ Name, Company, Tenant, Email string }
 var people = []person{
 	{"Ada", "Acme", "acme", "ada@acme.example"},
 	{"Grace", "Globex", "globex", "grace@globex.example"},
+}
+
+// known reports whether there is such a customer.
+func known(tenant string) bool {
+	return slices.ContainsFunc(people, func(p person) bool { return p.Tenant == tenant })
 }
 
 // session is the cookie with the tenant of who is signed in.
@@ -57,14 +63,20 @@ func newApplication(d *webhook.Dispatcher) *application {
 
 func (a *application) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", a.home)
-	mux.HandleFunc("GET /as/{tenant}", signIn)
+	mux.HandleFunc("POST /sign-in", signIn)
 	mux.HandleFunc("POST /publish", a.publish)
 	mux.HandleFunc("POST /receivers/{name}", a.receive)
 }
 
-// signIn switches to a customer.
+// signIn switches to a customer. It takes a POST, which no link of another site can
+// make.
 func signIn(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, &http.Cookie{Name: session, Value: r.PathValue("tenant"), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	tenant := r.PostFormValue("tenant")
+	if !known(tenant) {
+		http.Error(w, "nobody is called that", http.StatusUnprocessableEntity)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: session, Value: tenant, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, "/webhooks/", http.StatusSeeOther)
 }
 

@@ -4,32 +4,25 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/sqlstore"
 )
 
-// inHistory is a header of the requests that history makes.
-const inHistory = "X-History"
-
 // history fills an empty store with the calls of the last day, so that there is
 // something to look at: it delivers in earnest, but by a clock of its own. No
 // application needs this.
-func history(ctx context.Context, store *sqlstore.Store, d *webhook.Dispatcher) (err error) {
-	if page, err := d.Deliveries(ctx, webhook.DeliveryFilter{Limit: 1}); err != nil || len(page.Items) > 0 {
+func (a *application) history(ctx context.Context, store *sqlstore.Store) (err error) {
+	if page, err := a.Deliveries(ctx, webhook.DeliveryFilter{Limit: 1}); err != nil || len(page.Items) > 0 {
 		return err
 	}
-	var behind atomic.Int64 // how long ago it is
-	behind.Store(int64(24 * time.Hour))
-	store.SetClock(func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) })
+	a.behind.Store(int64(24 * time.Hour))
+	store.SetClock(a.now)
 	defer store.SetClock(time.Now)
+	defer a.behind.Store(0)
 
-	c := config()
-	c.Profile.Headers = func(webhook.Message) http.Header { return http.Header{inHistory: {"yes"}} }
-	past, err := webhook.NewDispatcher(store, c)
+	past, err := webhook.NewDispatcher(store, config())
 	if err != nil {
 		return err
 	}
@@ -41,7 +34,7 @@ func history(ctx context.Context, store *sqlstore.Store, d *webhook.Dispatcher) 
 		err = errors.Join(err, <-drained)
 	}()
 	random := rand.New(rand.NewPCG(4, 2)) // the same day each time
-	for time.Duration(behind.Load()) > 10*time.Minute && ctx.Err() == nil {
+	for time.Duration(a.behind.Load()) > 10*time.Minute && ctx.Err() == nil {
 		// Some events follow each other closely, so that retries are in time.
 		for range 1 + random.IntN(4) {
 			if _, err := past.Publish(ctx, anyEvent(random.IntN)); err != nil {
@@ -52,9 +45,9 @@ func history(ctx context.Context, store *sqlstore.Store, d *webhook.Dispatcher) 
 			case <-time.After(12 * time.Millisecond):
 			case <-ctx.Done():
 			}
-			behind.Add(-int64(6 * time.Second))
+			a.behind.Add(-int64(6 * time.Second))
 		}
-		behind.Add(-int64(time.Duration(random.IntN(int(14 * time.Minute)))))
+		a.behind.Add(-int64(time.Duration(random.IntN(int(14 * time.Minute)))))
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	if o.history {
 		fmt.Fprintln(out, "An empty file gets the calls of a day first; that takes a few seconds.")
-		if err := history(ctx, store, dispatcher); err != nil {
+		if err := app.history(ctx, store); err != nil {
 			return err
 		}
 	}

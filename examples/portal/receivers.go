@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -61,7 +62,12 @@ type receivers struct {
 	mu    sync.Mutex
 	count map[string]int
 	inbox map[string][]letter
+
+	behind atomic.Int64 // how long ago it is, while history is made
 }
+
+// now is the time of the store, as history has it.
+func (r *receivers) now() time.Time { return time.Now().Add(-time.Duration(r.behind.Load())) }
 
 // register registers the endpoints of the customers, or gives them their present
 // URLs where that was done the last time. The inboxes have none: those you add.
@@ -93,10 +99,9 @@ func (r *receivers) receive(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	name := request.PathValue("name")
-	w.Header().Set("Content-Type", "application/json")
-	if tenant, ok := strings.CutPrefix(name, "inbox-of-"); ok {
+	if tenant, ok := strings.CutPrefix(name, "inbox-of-"); ok && known(tenant) {
 		r.deliver(tenant, request.Header, body)
-		fmt.Fprintln(w, `{"received":true}`)
+		answer(w, http.StatusOK, map[string]any{"received": true})
 		return
 	}
 	for _, c := range customers {
@@ -108,17 +113,21 @@ func (r *receivers) receive(w http.ResponseWriter, request *http.Request) {
 		if err == nil {
 			err = webhook.StandardWebhooks{}.Verify(request.Header, body, secrets, time.Now())
 		}
-		if err != nil && request.Header.Get(inHistory) == "" {
-			w.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprintf(w, `{"error":%q}`+"\n", err)
+		if err != nil {
+			answer(w, http.StatusUnauthorized, map[string]any{"error": err.Error()})
 			return
 		}
-		status := c.behave(r.next(name), request.Header.Get(inHistory) != "")
-		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"status":%q,"server":%q}`+"\n", http.StatusText(status), c.description)
+		status := c.behave(r.next(name), r.behind.Load() > 0)
+		answer(w, status, map[string]any{"status": http.StatusText(status), "server": c.description})
 		return
 	}
 	http.NotFound(w, request)
+}
+
+func answer(w http.ResponseWriter, status int, content map[string]any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(content)
 }
 
 // next counts the requests of a receiver.
