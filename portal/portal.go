@@ -46,7 +46,8 @@
 // The handler is mounted under any path, which is stripped before it, and that
 // path ends with a slash. Every link, form and redirect is relative, so it works
 // behind a proxy that strips a prefix of its own as well. An endpoint whose ID an
-// operator chose to be "." or ".." cannot be addressed.
+// operator chose to be "." or ".." cannot be addressed, and one called "new" by the
+// API alone.
 //
 // # Access
 //
