@@ -224,8 +224,8 @@ type Publication struct {
 	Endpoints []string      // not nil: exactly these, instead of those that match
 	Missing   bool          // with Endpoints: pass over where it is pending or delivered
 	Origin    Origin        // of the deliveries
-	Lease     time.Duration // > 0: born leased, with Endpoints; without, so many as Places says may be
-	Places    int           // without Endpoints: see [HandOver]; 0 elsewhere
+	Lease     time.Duration // with Endpoints: > 0, all are born leased. Without: those that are handed over, which Created says, are; all others are due at once
+	Places    int           // without Endpoints, and with Lease: how many deliveries may be handed over, see [HandOver]; 0 elsewhere
 }
 
 // Enqueued is the result of a [Publication].

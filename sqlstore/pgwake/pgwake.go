@@ -120,10 +120,12 @@ func (s *Store) Wakes(ctx context.Context) (<-chan struct{}, error) {
 	return wakes, nil
 }
 
-// claimable reports whether deliveries were created that are due at once.
+// claimable reports whether deliveries were created that are due at once. Where
+// some might have been handed over, those that were are in Created.
 func claimable(ps []webhook.Publication, results []webhook.Enqueued) bool {
 	for n := range results {
-		if results[n].Deliveries > 0 && ps[n].Lease == 0 {
+		d := results[n].Deliveries
+		if d > 0 && (ps[n].Lease == 0 || ps[n].Endpoints == nil && d > len(results[n].Created)) {
 			return true
 		}
 	}

@@ -205,6 +205,9 @@ func TestNothingIsNotifiedWhereNothingIsDue(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
+	if d := enqueueAsking(t, store, "handed over"); d.Deliveries != 1 || len(d.Created) != 1 {
+		t.Fatalf("%d of %d deliveries to an idle endpoint were handed over, want 1 of 1", len(d.Created), d.Deliveries)
+	}
 	store.notifier.mu.Lock()
 	running := store.notifier.running
 	store.notifier.mu.Unlock()
@@ -214,6 +217,34 @@ func TestNothingIsNotifiedWhereNothingIsDue(t *testing.T) {
 	mark(t, dsn, "mark")
 	if got := receive(t, notifications); got != "mark" {
 		t.Errorf("%q was notified", got)
+	}
+}
+
+// enqueueAsking stores an event of which one delivery may be handed over.
+func enqueueAsking(t *testing.T, store webhook.Store, id string) webhook.Enqueued {
+	t.Helper()
+	results, err := store.Enqueue(t.Context(), []webhook.Publication{{
+		Event:    webhook.EventRecord{ID: id, Type: "test", Time: time.Now()},
+		Patterns: []string{"*", "test"}, Tenants: []string{""}, Origin: webhook.OriginPublish, Lease: time.Minute, Places: 1,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results[0]
+}
+
+func TestWhatIsNotHandedOverIsNotified(t *testing.T) {
+	dsn := pg.ForTest(t).Database(t)
+	store := newStore(t, dsn)
+	d := newDispatcher(t, store)
+	notifications := listen(t, dsn)
+	register(t, d, "http://127.0.0.1:9999/")
+	register(t, d, "http://127.0.0.1:9998/")
+	if d := enqueueAsking(t, store, "one of two"); d.Deliveries != 2 || len(d.Created) != 1 {
+		t.Fatalf("%d of %d deliveries were handed over, want 1 of 2", len(d.Created), d.Deliveries)
+	}
+	if got := receive(t, notifications); got != "outhook_" {
+		t.Errorf("%q was notified, want outhook_", got)
 	}
 }
 
