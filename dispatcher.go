@@ -232,7 +232,8 @@ const (
 	misconfigured    = time.Minute     // until a delivery to an endpoint that this process cannot send to is looked at again
 	parking          = 5 * time.Second // that nothing else of such an endpoint is claimed; it may have been mended
 	flushTimeout     = 10 * time.Second
-	maxHandedOver    = 8 // events of a call of Publish, and deliveries of one of them, that need not be claimed
+	returnTimeout    = 2 * time.Second // of giving back what no Run takes any more, for which Publish waits
+	maxHandedOver    = 8               // events of a call of Publish, and deliveries of one of them, that need not be claimed
 	purgeBatch       = 1000
 	attendEvery      = 10 * time.Second
 	// batchPatience is how long a claim waits for further places, so that it
@@ -276,7 +277,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 	}
 	config.fill()
 	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
-	d.hands, _ = capability[HandOver](store)
+	d.hands, _ = store.(HandOver) // not along the chain: a wrapper passes it on, or does not
 	d.View = &View{d: d, scope: Scope{All: true}}
 	d.profiles = map[string]*Profile{"": &d.config.Profile}
 	for name, p := range config.Profiles {
@@ -606,35 +607,50 @@ func newPublication(e Event) (Publication, error) {
 // which it wakes for the rest.
 func (d *Dispatcher) enqueue(ctx context.Context, ps []Publication) ([]Receipt, error) {
 	receipts := receiptsOf(ps)
+	results, err := d.handOver(ctx, ps)
+	if err != nil {
+		return receipts, err
+	}
+	for n, result := range results {
+		receipts[n] = Receipt{EventID: result.EventID, Deliveries: result.Deliveries, Duplicate: result.Duplicate}
+	}
+	if d.config.Observer != nil { // which may take its time
+		for n, r := range receipts {
+			e := &ps[n].Event
+			d.observe(ctx, EventPublished{EventID: r.EventID, EventType: e.Type, Tenant: e.Tenant, Deliveries: r.Deliveries, Duplicate: r.Duplicate})
+		}
+	}
+	return receipts, nil
+}
+
+// handOver has the store enqueue publications, and Run start what of it the store
+// hands over, and look for the rest.
+func (d *Dispatcher) handOver(ctx context.Context, ps []Publication) ([]Enqueued, error) {
+	var leased []handed
 	r, places := d.promise(ctx, ps)
+	if places > 0 {
+		defer func() { // whatever happens in the store: the places are the desk's
+			if !r.desk.HandOver(places, leased) {
+				d.returnHanded(ctx, leased)
+			}
+		}()
+	}
 	asked := time.Now()
 	results, err := d.store.Enqueue(ctx, ps)
 	if err != nil {
-		if places > 0 {
-			r.desk.HandOver(places, nil)
-		}
-		return receipts, err
+		return nil, err
 	}
 	created := 0
-	var leased []handed
-	for n, result := range results {
-		receipts[n] = Receipt{EventID: result.EventID, Deliveries: result.Deliveries, Duplicate: result.Duplicate}
+	for _, result := range results {
 		created += result.Deliveries
-		if d.config.Observer != nil {
-			e := &ps[n].Event
-			d.observe(ctx, EventPublished{EventID: result.EventID, EventType: e.Type, Tenant: e.Tenant, Deliveries: result.Deliveries, Duplicate: result.Duplicate})
-		}
 		for _, c := range result.Created {
 			leased = append(leased, handed{c, asked})
 		}
 	}
-	if places > 0 && !r.desk.HandOver(places, leased) {
-		d.returnHanded(ctx, leased)
-	}
 	if created > len(leased) {
 		d.rouse()
 	}
-	return receipts, nil
+	return results, nil
 }
 
 // handed is a delivery that Publish has had leased to the active Run.
@@ -661,7 +677,7 @@ func (d *Dispatcher) promise(ctx context.Context, ps []Publication) (r *run, pla
 // returnHanded gives back what was handed over to a Run that has ended meanwhile.
 // Where that fails, it is due again when its lease ends.
 func (d *Dispatcher) returnHanded(ctx context.Context, hs []handed) {
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnTimeout)
 	defer cancel()
 	ss := make([]Settlement, len(hs))
 	for n, h := range hs {
@@ -670,6 +686,7 @@ func (d *Dispatcher) returnHanded(ctx context.Context, hs []handed) {
 	if _, err := d.store.Settle(within, ss); err != nil {
 		d.log.Warn("deliveries could not be given back; they are due when their leases end", zap.Int("deliveries", len(hs)), zap.Error(err))
 	}
+	d.rouse() // the Run that may have begun meanwhile
 }
 
 func receiptsOf(ps []Publication) []Receipt {

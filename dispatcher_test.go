@@ -2617,6 +2617,55 @@ func TestWhatIsPublishedWhereNothingWaitsIsHandedOver(t *testing.T) {
 	})
 }
 
+func TestAWrapperHandsOverOnlyIfItSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, status(200))
+		claimed := 0
+		s := &testStore{Store: NewMemoryStore(), claimed: func(batch []Claimed) { claimed += len(batch) }}
+		d := newDispatcher(t, s, testConfig(r)) // which has Unwrap alone
+		register(t, d.View, Endpoint{})
+		start(t, d)
+		synctest.Wait()
+		for range 5 {
+			publish(t, d, Event{})
+			time.Sleep(time.Second)
+		}
+		if claimed != 5 {
+			t.Errorf("the wrapper's Claim has seen %d deliveries, want all 5", claimed)
+		}
+	})
+}
+
+func TestAnObserverDoesNotHoldUpWhatItIsToldOf(t *testing.T) {
+	for name, wrap := range map[string]func(Store) Store{
+		"handed over": func(s Store) Store { return s },
+		"claimed":     func(s Store) Store { return struct{ Store }{s} }, // which has no wake-ups either
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newReceiver(t, status(200))
+			config := testConfig(r)
+			config.PollInterval = time.Hour
+			config.Observer = ObserverFunc(func(_ context.Context, n Notice) {
+				if _, ok := n.(EventPublished); ok {
+					time.Sleep(time.Minute)
+				}
+			})
+			d := newDispatcher(t, wrap(NewMemoryStore()), config)
+			register(t, d.View, Endpoint{})
+			start(t, d)
+			synctest.Wait()
+			before := time.Now()
+			publish(t, d, Event{})
+			if took := time.Since(before); took != time.Minute {
+				t.Errorf("%s: Publish took %v, want the observer's minute", name, took)
+			}
+			if got := r.all(); len(got) != 1 || got[0].At.Sub(before) > time.Second {
+				t.Errorf("%s: the requests were %v, want one at once", name, got)
+			}
+		})
+	}
+}
+
 func TestWhatTheGateRefusesOfWhatIsHandedOverIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver(t, after(time.Second/2))
@@ -2649,6 +2698,8 @@ type queueWatch struct {
 }
 
 func (s *queueWatch) Unwrap() Store { return s.Store }
+
+func (s *queueWatch) HandsOver(ctx context.Context) bool { return s.Store.(HandOver).HandsOver(ctx) }
 
 func (s *queueWatch) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, time.Duration, error) {
 	batch, next, err := s.Store.Claim(ctx, r)

@@ -42,9 +42,8 @@ import (
 // lets package storetest turn its clock.
 //
 // A Store that wraps another offers Unwrap() Store; the optional interfaces
-// [Waker], [Purger], [OrderedQueue], [Presence], [Summarizer] and [HandOver] are
-// looked for along
-// that chain.
+// [Waker], [Purger], [OrderedQueue], [Presence] and [Summarizer] are looked for
+// along that chain. [HandOver] is not, as it changes what Enqueue returns.
 type Store interface {
 	EndpointStore
 	Queue
@@ -396,8 +395,13 @@ type Summarizer interface {
 // though others might have sent it at once: nothing is lost, but Lease is how late
 // it may be.
 //
-// A Store that wraps another, and has Unwrap, passes Places on and returns Created,
-// or clears Places: what it hides would wait for the end of the lease.
+// It is looked for at the store that a dispatcher is given, and not along the chain
+// of Unwrap, since what is handed over does not pass through Claim. A Store that
+// wraps another has a method HandsOver that asks the other, if its Enqueue passes
+// Lease and Places on and returns Created as it is: what that hides waits for the
+// end of the lease. One that embeds the other's type, such as *MemoryStore, has the
+// method by that alone, unlike one that embeds a Store; if its Claim must see every
+// delivery, it overrides the method with one that returns false.
 type HandOver interface {
 	// HandsOver reports whether an Enqueue under this context may: not where what
 	// it stores may yet be undone by the caller. A dispatcher sets Places only
@@ -423,9 +427,8 @@ func capability[T any](s Store) (T, bool) {
 
 // MemoryStore is a [Store] in the process's memory, for tests, for development
 // and for deliveries that may be lost with the process; package sqlstore keeps
-// them. Several Dispatchers may
-// share one. It implements [Waker], [Purger], [OrderedQueue], [Presence],
-// [Summarizer] and [HandOver].
+// them. Several Dispatchers may share one. It implements [Waker], [Purger],
+// [OrderedQueue], [Presence], [Summarizer] and [HandOver].
 //
 // It keeps everything until it is purged: set [Config].Retention in a process
 // that runs for long.

@@ -402,7 +402,7 @@ func bornLeased(t *trial) {
 // that asks for it.
 func handsOver(t *trial) func(id string, lease time.Duration, places int) webhook.Publication {
 	t.Helper()
-	if h, ok := capability[webhook.HandOver](t.store); !ok || !h.HandsOver(t.ctx) {
+	if h, ok := t.store.(webhook.HandOver); !ok || !h.HandsOver(t.ctx) {
 		t.Skipf("the store does not hand over")
 	}
 	return func(id string, lease time.Duration, places int) webhook.Publication {

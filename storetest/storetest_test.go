@@ -29,6 +29,10 @@ type wrapped struct{ webhook.Store }
 
 func (w wrapped) Unwrap() webhook.Store { return w.Store }
 
+func (w wrapped) HandsOver(ctx context.Context) bool {
+	return w.Store.(webhook.HandOver).HandsOver(ctx)
+}
+
 func TestCapabilitiesAreFoundBehindWrappers(t *testing.T) {
 	for _, c := range checks() {
 		r := try(t, c, func() webhook.Store { return wrapped{wrapped{newReference(none)}} })

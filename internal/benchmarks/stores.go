@@ -167,6 +167,12 @@ type store struct {
 // Unwrap lets a Dispatcher find what the Store can do beside.
 func (s *store) Unwrap() webhook.Store { return s.Store }
 
+// HandsOver implements [webhook.HandOver] where the Store does.
+func (s *store) HandsOver(ctx context.Context) bool {
+	h, ok := s.Store.(webhook.HandOver)
+	return ok && h.HandsOver(ctx)
+}
+
 // logged returns an error unless n attempts are logged.
 func (s *store) logged(ctx context.Context, n int) error {
 	if s.db == nil {

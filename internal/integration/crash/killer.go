@@ -75,6 +75,12 @@ type watched struct {
 // Unwrap lets the Dispatcher find the store's optional interfaces.
 func (w watched) Unwrap() webhook.Store { return w.Store }
 
+// HandsOver implements [webhook.HandOver] where the Store does.
+func (w watched) HandsOver(ctx context.Context) bool {
+	h, ok := w.Store.(webhook.HandOver)
+	return ok && h.HandsOver(ctx)
+}
+
 // inTransaction marks the contexts of a business transaction.
 type inTransaction struct{}
 
