@@ -147,8 +147,10 @@ type Config struct {
 	Authorizer Authorizer
 	// Concurrency is how many requests are in flight in all. One endpoint
 	// alone gets at most half of it, and so do all those together that are
-	// slow or have not answered yet. Up to twice as many idle connections are
-	// kept beside those in use. Defaults to 256.
+	// slow or have not answered yet. What Publish hands over to Run may take
+	// three quarters of it, so that the rest is left to what waits in the queue.
+	// Up to twice as many idle connections are kept beside those in use.
+	// Defaults to 256.
 	Concurrency int
 	// EndpointConcurrency is how many requests are in flight to an endpoint
 	// that has no Concurrency of its own. Defaults to 16.
@@ -710,6 +712,11 @@ func (d *Dispatcher) rouse() {
 // short, stores all outcomes and returns nil, or an error if the store did not
 // take them within 10 seconds (those deliveries will be repeated).
 //
+// What Publish stores in the same Dispatcher, it starts without a claim where the
+// store hands it over, see [HandOver]: a few deliveries of a call, while it has
+// places and the queue has had less than there were places for. From the end of
+// ctx on, nothing more is handed over, and what is on its way is given back.
+//
 // Run rides out the store's failures by itself. It is [ErrConflict] while
 // another Run of the same Dispatcher is active. A process that only publishes
 // and manages never calls it.
@@ -722,6 +729,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if d.hands != nil {
 		d.current.Store(r)
 		defer d.current.Store(nil)
+		context.AfterFunc(ctx, r.desk.Close) // while a claim or a pause goes on
 	}
 	var side sync.WaitGroup
 	side.Go(func() { r.purge(ctx) })
@@ -796,7 +804,7 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
 	// Hanging endpoints may hold half of the places for good; a quarter is left to
 	// what waits in the queue.
-	r.desk = desk.New[handed](d.config.Concurrency, d.config.Concurrency*3/4)
+	r.desk = desk.New[handed](d.config.Concurrency, max(1, d.config.Concurrency*3/4))
 	r.targets = ready.New(ready.Options[*EndpointRecord, target]{
 		Same: sameConfig, Make: r.makeTarget, Close: (*target).close,
 		// For a key service this goroutine has no time.
@@ -832,12 +840,15 @@ func (r *run) dispatch(ctx context.Context) {
 		if r.gate.Ration(room) {
 			wait = min(cmp.Or(wait, rationing), rationing)
 		}
-		request := ClaimRequest{Max: min(free, maxBatch), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
+		// What is handed over meanwhile may find no place beside what is claimed, and
+		// is given back then; what is promised so far need not.
+		request := ClaimRequest{Max: max(1, min(free-r.desk.Pending(), maxBatch)), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		asked := time.Now()
 		claimed, next, err := r.claim(request)
 		r.rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
 		r.report(ctx, "claim", err)
-		r.eager = err == nil && len(claimed) < request.Max
+		more := cutShort(claimed, request)
+		r.eager = err == nil && !more
 		switch {
 		case err != nil:
 			failures++
@@ -845,7 +856,7 @@ func (r *run) dispatch(ctx context.Context) {
 		case len(claimed) > 0:
 			failures = 0
 			cut := r.start(claimed, asked, room, ctx.Err() != nil)
-			r.busy = cut || len(claimed) == request.Max
+			r.busy = cut || more
 			continue
 		default:
 			failures = 0
@@ -853,6 +864,17 @@ func (r *run) dispatch(ctx context.Context) {
 		r.tellDesk()
 		r.pause(ctx, r.nap(next, wait), r.Dispatcher.wake, r.wakes, enough)
 	}
+}
+
+// cutShort reports whether a claim has taken as much as it may: there may be more.
+// It does not see how large the event is that MaxBytes has kept out; one that is
+// larger than the half is found by the next claim.
+func cutShort(claimed []Claimed, request ClaimRequest) bool {
+	size := 0
+	for n := range claimed {
+		size += len(claimed[n].Event.Data)
+	}
+	return len(claimed) == request.Max || size > request.MaxBytes/2
 }
 
 // rests pauses and reports true where a claim would come too early.
@@ -873,7 +895,8 @@ func (r *run) rests(ctx context.Context, free int) bool {
 	return true
 }
 
-// claim asks the store, and starts what is handed over while it has not answered.
+// claim asks the store, and starts what is handed over while it has not answered,
+// for which requests that end make room.
 func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration, err error) {
 	answered := make(chan struct{})
 	go func() {
@@ -884,6 +907,9 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 		select {
 		case <-answered:
 			return claimed, next, err
+		case <-r.crew.Freed(max(1, r.gate.Inflight()/4)):
+			r.collect(time.Now())
+			r.tellDesk()
 		case <-r.desk.Ready():
 			r.startHanded()
 		}

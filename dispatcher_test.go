@@ -2630,6 +2630,7 @@ func TestAWrapperHandsOverOnlyIfItSaysSo(t *testing.T) {
 			publish(t, d, Event{})
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		if claimed != 5 {
 			t.Errorf("the wrapper's Claim has seen %d deliveries, want all 5", claimed)
 		}
@@ -2715,6 +2716,144 @@ func (s *queueWatch) Settle(ctx context.Context, ss []Settlement) ([]string, err
 		}
 	}
 	return s.Store.Settle(ctx, ss)
+}
+
+// handing is a store that hands over and can be looked into meanwhile.
+type handing struct {
+	*testStore
+	enqueued func([]Publication, []Enqueued)
+}
+
+func (s *handing) HandsOver(ctx context.Context) bool { return s.Store.(HandOver).HandsOver(ctx) }
+
+func (s *handing) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued, error) {
+	results, err := s.testStore.Enqueue(ctx, ps)
+	if s.enqueued != nil && err == nil {
+		s.enqueued(ps, results)
+	}
+	return results, err
+}
+
+// slowClaims makes claims take 5 s while the result is true.
+func (s *handing) slowClaims() *atomic.Bool {
+	slow := new(atomic.Bool)
+	s.claim = func() error {
+		if slow.Load() {
+			time.Sleep(5 * time.Second)
+		}
+		return nil
+	}
+	return slow
+}
+
+func TestNothingIsHandedOverWhileAClaimWasCutShortByItsBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
+		d := newDispatcher(t, s, testConfig(newReceiver(t, status(200))))
+		data := strings.Repeat("x", 1<<20)
+		for n := range 12 {
+			pattern := "n" + strconv.Itoa(n)
+			register(t, d.View, Endpoint{Events: []string{pattern}})
+			publish(t, d, Event{Type: pattern, Data: data})
+		}
+		register(t, d.View, Endpoint{Events: []string{"other"}})
+		var during []int // places asked for while there is more
+		claims := 0
+		s.enqueued = func(ps []Publication, _ []Enqueued) { during = append(during, ps[0].Places) }
+		s.claim = func() error {
+			if claims++; claims == 2 {
+				publish(t, d, Event{Type: "other"})
+			}
+			return nil
+		}
+		start(t, d)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		publish(t, d, Event{Type: "other"})
+		if len(during) != 2 || during[0] != 0 || during[1] == 0 {
+			t.Errorf("asked for were %v places, want none while the claim before had no bytes left, and some afterwards", during)
+		}
+	})
+}
+
+func TestWhatIsHandedOverWhenRunEndsIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, status(200))
+		s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
+		d := newDispatcher(t, s, testConfig(r))
+		register(t, d.View, Endpoint{})
+		stop := start(t, d)
+		synctest.Wait()
+		handed := 0
+		s.enqueued = func(_ []Publication, results []Enqueued) {
+			handed += len(results[0].Created)
+			s.enqueued = nil
+			stop()
+		}
+		before := time.Now()
+		id := publish(t, d, Event{}).EventID
+		if n := len(r.all()); handed != 1 || n != 0 {
+			t.Fatalf("%d deliveries were handed over and %d requests made, want 1 and none, as Run has ended", handed, n)
+		}
+		start(t, d)
+		synctest.Wait()
+		if got := delivery(t, d, id); got.State != StateDelivered || got.Attempts != 1 || time.Since(before) > time.Second {
+			t.Errorf("by the next Run, after %v, the delivery is %s after %d attempts; want delivered at once", time.Since(before), got.State, got.Attempts)
+		}
+	})
+}
+
+func TestTheDeskClosesWithRunThoughAClaimGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, status(200))
+		s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
+		slow := s.slowClaims()
+		d := newDispatcher(t, s, testConfig(r))
+		register(t, d.View, Endpoint{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		synctest.Wait()
+		slow.Store(true)
+		time.Sleep(time.Second) // the next one has begun
+		places := 0
+		s.enqueued = func(ps []Publication, _ []Enqueued) { places = ps[0].Places; cancel(); synctest.Wait() }
+		publish(t, d, Event{})
+		time.Sleep(time.Millisecond)
+		if n := len(r.all()); places == 0 || n != 0 {
+			t.Errorf("with %d places asked for, %d requests were made after the context had ended; want none", places, n)
+		}
+		publish(t, d, Event{})
+		if places != 0 {
+			t.Errorf("%d places were asked for after the context had ended", places)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRequestsThatEndDuringAClaimMakeRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, after(50*time.Millisecond))
+		config := testConfig(r)
+		config.Concurrency, config.EndpointConcurrency = 1, 1
+		s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
+		slow := s.slowClaims()
+		d := newDispatcher(t, s, config)
+		register(t, d.View, Endpoint{})
+		start(t, d)
+		synctest.Wait()
+		slow.Store(true)
+		time.Sleep(time.Second) // the next one has begun
+		for range 4 {
+			publish(t, d, Event{})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := len(r.all()); n != 4 {
+			t.Errorf("%d requests were made while one claim lasted, want 4, one after the other", n)
+		}
+	})
 }
 
 func TestAFullEndpointIsHandedOverNoMoreThanOnce(t *testing.T) {

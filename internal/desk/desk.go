@@ -36,6 +36,13 @@ func (d *Desk[T]) Set(used int, open bool) {
 	d.used, d.open = used, open
 }
 
+// Pending returns how many places are promised, or for what waits to be taken.
+func (d *Desk[T]) Pending() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.promised + len(d.things)
+}
+
 // Promise promises n makers places, the same number to each, and returns that
 // number: at most most, and the fewer the fewer are left, so that others find some;
 // 0 if there are not enough. Each promise must be redeemed by HandOver.

@@ -53,12 +53,21 @@ func TestAPromiseCountsUntilItIsRedeemed(t *testing.T) {
 	if d.Promise(1, 1) != 1 {
 		t.Fatal("the place of a promise that came to nothing was not promised again")
 	}
+	if d.Pending() != 3 {
+		t.Fatalf("%d places are pending, want the 3 that are promised", d.Pending())
+	}
 	d.HandOver(1, []int{7}) // this takes it
+	if d.Pending() != 3 {
+		t.Fatalf("%d places are pending, want 2 that are promised and one for what is to be taken", d.Pending())
+	}
 	if d.Promise(1, 1) != 0 {
 		t.Fatal("the place of what was handed over was promised")
 	}
 	if got := d.Take(); !slices.Equal(got, []int{7}) {
 		t.Fatalf("taken was %v, want 7", got)
+	}
+	if d.Pending() != 2 {
+		t.Fatalf("%d places are pending, want the 2 that are promised", d.Pending())
 	}
 	if d.Promise(1, 1) != 0 {
 		t.Fatal("the place of what was taken was promised before Set said that it is free")
