@@ -386,8 +386,9 @@ type Summarizer interface {
 // store to say, and none is always right, with one rule: where the queue's turns
 // would give another delivery of the endpoint first, or could not give this one,
 // there is no handing over. So it is for endpoints that are not Ordered, have no
-// NotBefore, and where nothing is due. All others are pending and due at once, as
-// those of any publication.
+// NotBefore, and where nothing is due, as far as the queue has been looked at: what
+// came to it after that may be overtaken, for no longer than until the next claim.
+// All others are pending and due at once, as those of any publication.
 //
 // What is handed over to a caller whose context ends before he is answered is due
 // at once, or when the lease ends. If the process of the publisher dies, what was

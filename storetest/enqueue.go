@@ -465,7 +465,8 @@ func handedOver(t *trial) {
 
 func handedOverWithin(t *trial) {
 	asking := handsOver(t)
-	t.register("", "e1", "e2", "e3")
+	t.register("", "e1", "e2", "e3", "disabled")
+	t.disable("disabled", true)
 	got := t.enqueue(asking("two", long, 2), asking("none", long, 0))
 	if got[0].Deliveries != 3 || len(got[0].Created) > 2 {
 		t.Errorf("with 2 Places, %d of %d deliveries were handed over, want at most 2 of 3", len(got[0].Created), got[0].Deliveries)
@@ -474,6 +475,14 @@ func handedOverWithin(t *trial) {
 		t.Errorf("without Places, %d of %d deliveries were handed over, want 0 of 3", len(got[1].Created), got[1].Deliveries)
 	}
 	t.collect(everything(long), 6-len(got[0].Created))
+
+	// A call that fails leaves nothing, nor leases it.
+	_, err := t.store.Enqueue(t.ctx, []webhook.Publication{asking("undone", long, 8), keyed("two", "", "", "other")})
+	t.wantError("a call whose second publication conflicts", err, webhook.ErrConflict)
+	if got := t.enqueue(publication("undone", ""))[0]; got.Duplicate || got.Deliveries != 3 {
+		t.Errorf("published after that call has failed, Duplicate is %t with %d deliveries, want a new event with 3", got.Duplicate, got.Deliveries)
+	}
+	t.wantSet("claimed after a call that failed", eventsOf(t.collect(everything(long), 3)), "undone", "undone", "undone")
 }
 
 func handedOverNever(t *trial) {
@@ -500,6 +509,19 @@ func handedOverNever(t *trial) {
 	t.settle(o)
 	if created := t.enqueue(asking("while it is", long, 8))[0].Created; len(created) > 0 {
 		t.Errorf("handed over was %v, of which one has a NotBefore", endpointsOf(created))
+	}
+	// A pause that is over, which the next claim probes.
+	t.register("", "probed")
+	c = t.enqueue(asking("before", long, 8))[0].Created
+	if len(c) != 1 || c[0].Delivery.EndpointID != "probed" {
+		t.Fatalf("handed over was %v, want that of the new endpoint", endpointsOf(c))
+	}
+	o = attempted(c[0], webhook.StateDelivered, 200)
+	o.Pause = short
+	t.settle(o)
+	t.pass(short)
+	if created := t.enqueue(asking("afterwards", long, 8))[0].Created; len(created) > 0 {
+		t.Errorf("handed over was %v, of which one has a NotBefore that has passed", endpointsOf(created))
 	}
 	t.settle(attempted(claimed[0], webhook.StateDelivered, 200))
 }

@@ -22,8 +22,11 @@ $$;
 --
 -- _places says how many of a publication's deliveries may be handed over to the
 -- caller: born leased for _leases microseconds. That is for where nothing waits
--- that would be overtaken: the lane is asleep and healthy and has no order. Each
--- is a row of its publication, with the endpoint's record.
+-- that would be overtaken, as far as the queue has been looked at: the lane is
+-- asleep and healthy and has no order. What came to the queue since the last claim
+-- is an alarm yet, which only the next one folds into the lane: so long, and no
+-- longer, it may be overtaken. Each is a row of its publication, with the endpoint's
+-- record.
 CREATE FUNCTION outhook_enqueue(
 	_now timestamptz, _lock_timeout text, _calls integer[], _ids text[], _keys text[], _types text[], _tenants text[],
 	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
@@ -114,7 +117,7 @@ BEGIN
 	), reached AS MATERIALIZED (
 		SELECT m.n, e.*, l.failing_since, m.may AND NOT e.ordered AND l.idle IS TRUE AS leased
 		FROM matched m CROSS JOIN LATERAL (
-			SELECT id, tenant, all_tenants, patterns, ordered, created_at, updated_at, rev, config
+			SELECT id, tenant, all_tenants, patterns, ordered, created_at, updated_at, rev, CASE WHEN m.may THEN config END AS config
 			FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
 			LEFT JOIN LATERAL (
 				SELECT failing_since, wake > _at AND not_before IS NULL AS idle FROM outhook_lanes WHERE m.may AND endpoint_id = m.endpoint_id OFFSET 0) l ON true
@@ -417,6 +420,20 @@ BEGIN
 		EXIT WHEN _served = 0 OR _left = 0 OR _full;
 	END LOOP;
 
+	-- What is settled does not need to be woken for. So much is looked at, found
+	-- settled or not: with something claimed a little, and anywhere, so that what
+	-- hangs at the beginning is not all that is ever looked at.
+	_due := CASE WHEN _left < _max THEN _at + random() * (_until - _at) ELSE _at END;
+	WITH seen AS MATERIALIZED (
+		SELECT until, seq, ids FROM outhook_leases WHERE until >= _due ORDER BY until LIMIT CASE WHEN _left < _max THEN 20 ELSE 1000 END
+	), settled AS MATERIALIZED (
+		SELECT until, seq FROM seen s WHERE NOT EXISTS (SELECT FROM outhook_pending d WHERE d.id = ANY (s.ids) AND d.leased)
+	), mine AS MATERIALIZED (
+		SELECT l.until, l.seq FROM settled s CROSS JOIN LATERAL (
+			SELECT until, seq FROM outhook_leases WHERE until = s.until AND seq = s.seq FOR UPDATE SKIP LOCKED) l
+	)
+	DELETE FROM outhook_leases l USING mine m WHERE l.until = m.until AND l.seq = m.seq AND l.until = ANY (ARRAY(SELECT until FROM mine));
+
 	IF _left < _max THEN
 		-- Who holds a lane is alone in leasing and removing what is not leased.
 		UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true WHERE d.id = ANY (_taken);
@@ -443,13 +460,6 @@ BEGIN
 				WHERE t.first AND e.id = d.endpoint_id AND l.endpoint_id = d.endpoint_id OFFSET 0) e ON true;
 		RETURN;
 	END IF;
-
-	-- What is settled does not need to be woken for.
-	DELETE FROM outhook_leases l USING (
-		SELECT until, seq FROM outhook_leases f
-		WHERE NOT EXISTS (SELECT FROM outhook_pending d WHERE d.id = ANY (f.ids) AND d.leased)
-		ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED) f
-	WHERE l.until = f.until AND l.seq = f.seq;
 
 	-- Lanes that are awake and have room are in the hands of others, who may
 	-- leave something.
