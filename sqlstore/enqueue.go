@@ -20,6 +20,9 @@ const (
 	// patience is how long a call that must wait tries before another one does.
 	patience     = 250 * time.Millisecond
 	groupTimeout = time.Minute
+	// giveBackTimeout is how long a group may take to give back what was handed
+	// over to nobody.
+	giveBackTimeout = time.Second
 )
 
 // call is one call of Enqueue.
@@ -198,6 +201,7 @@ func (s *Store) commitGroup(calls []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
 	err := s.transact(ctx, lasting, func(q Querier) error { return s.dialect.enqueue(ctx, s, q, together, lockTimeout) })
+	var gone []*call
 	for _, c := range together {
 		if err != nil && !errors.Is(err, webhook.ErrUncertain) {
 			c.alone = true
@@ -205,24 +209,30 @@ func (s *Store) commitGroup(calls []*call) {
 			c.err = fmt.Errorf("enqueue: %w", err)
 		}
 		if !c.stage.CompareAndSwap(taken, through) && err == nil {
-			s.giveBack(ctx, c.results)
+			gone = append(gone, c)
 		}
 		close(c.done)
 	}
+	s.giveBack(gone)
 }
 
-// giveBack returns to the queue what was handed over to a caller who is gone. Where
-// that fails, it returns when its lease ends.
-func (s *Store) giveBack(ctx context.Context, results []webhook.Enqueued) {
+// giveBack returns to the queue what was handed over to callers who are gone. Where
+// that fails, it returns when its lease ends. Further calls wait meanwhile.
+func (s *Store) giveBack(calls []*call) {
 	var ss []webhook.Settlement
-	for _, r := range results {
-		for _, c := range r.Created {
-			ss = append(ss, webhook.Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StatePending})
+	for _, call := range calls {
+		for _, r := range call.results {
+			for _, c := range r.Created {
+				ss = append(ss, webhook.Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StatePending})
+			}
 		}
 	}
-	if len(ss) > 0 {
-		_, _ = s.Settle(ctx, ss)
+	if len(ss) == 0 {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), giveBackTimeout)
+	defer cancel()
+	_, _ = s.Settle(ctx, ss)
 }
 
 // enqueueAlone stores the publications of one call, in the caller's transaction

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -267,4 +268,105 @@ func TestSQLiteDSNEscapesThePath(t *testing.T) {
 			t.Errorf("%s lacks a setting", dsn)
 		}
 	}
+}
+
+// handing is a dialect that hands over without a database: a delivery that has the
+// ID of its event.
+type handing struct {
+	postgreSQL
+	entered chan []*call  // by a group,
+	leave   chan struct{} // which waits for this
+	settled chan []*webhook.Settlement
+}
+
+func (d *handing) enqueue(_ context.Context, _ *Store, _ Querier, calls []*call, _ time.Duration) error {
+	d.entered <- calls
+	<-d.leave
+	for _, c := range calls {
+		c.results[0] = webhook.Enqueued{EventID: c.ps[0].Event.ID, Deliveries: 1, Created: []webhook.Claimed{
+			{Lease: 7, Delivery: webhook.Delivery{ID: c.ps[0].Event.ID}},
+		}}
+	}
+	return nil
+}
+
+func (d *handing) settle(ctx context.Context, _ *Store, _ Querier, ss []*webhook.Settlement) ([]int, error) {
+	d.settled <- ss
+	<-ctx.Done() // a database that does not answer
+	return nil, ctx.Err()
+}
+
+// connected is a database that accepts connections, and nothing else.
+type connected struct{ unreachable }
+
+func (connected) Connect(context.Context) (driver.Conn, error) { return idle{}, nil }
+
+type idle struct{ driver.Conn }
+
+func (idle) Close() error { return nil }
+
+func TestWhatIsHandedOverToACallerWhoIsGoneIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := sql.OpenDB(connected{})
+		defer db.Close()
+		s := New(db, PostgreSQL)
+		d := &handing{entered: make(chan []*call), leave: make(chan struct{}), settled: make(chan []*webhook.Settlement, 1)}
+		s.dialect = d
+		enqueue := func(ctx context.Context, ids ...string) <-chan error {
+			errs := make(chan error, len(ids))
+			for _, id := range ids {
+				go func() {
+					results, err := s.Enqueue(ctx, []webhook.Publication{{Event: webhook.EventRecord{ID: id}, Lease: time.Minute, Places: 1}})
+					if err == nil && len(results[0].Created) != 1 {
+						err = errors.New("nothing was handed over")
+					}
+					errs <- err
+				}()
+			}
+			synctest.Wait()
+			return errs
+		}
+		first := enqueue(t.Context(), "first") // which the others wait for, so that they share a group
+		<-d.entered
+		ctx, cancel := context.WithCancel(t.Context())
+		const one, two = "00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002"
+		gone, stays := enqueue(ctx, one, two), enqueue(t.Context(), "stays")
+		d.leave <- struct{}{}
+		if err := <-first; err != nil {
+			t.Fatal(err)
+		}
+		if calls := <-d.entered; len(calls) != 3 {
+			t.Fatalf("%d calls share a group, want 3", len(calls))
+		}
+		cancel()
+		for range 2 {
+			if err := <-gone; !errors.Is(err, webhook.ErrUncertain) {
+				t.Errorf("a call that was given up returned %v, want %v", err, webhook.ErrUncertain)
+			}
+		}
+		before := time.Now()
+		d.leave <- struct{}{}
+		if err := <-stays; err != nil || time.Since(before) > 0 {
+			t.Errorf("the call that was not given up returned %v after %v, want success at once", err, time.Since(before))
+		}
+		var got []string
+		for _, o := range <-d.settled {
+			if o.Lease != 7 || o.State != webhook.StatePending || o.Counted || o.Attempt != nil {
+				t.Errorf("settled was %+v, want one that gives back", o)
+			}
+			got = append(got, o.DeliveryID)
+		}
+		if slices.Sort(got); !slices.Equal(got, []string{one, two}) {
+			t.Errorf("given back was %q, want what was handed over to those who are gone", got)
+		}
+		next := enqueue(t.Context(), "next")
+		<-d.entered
+		if took := time.Since(before); took > 2*time.Second {
+			t.Errorf("the next group began after %v: that of giving back is 1 s", took)
+		}
+		d.leave <- struct{}{}
+		if err := <-next; err != nil {
+			t.Error(err)
+		}
+	})
 }
