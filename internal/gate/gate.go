@@ -9,6 +9,10 @@
 // said to be failing then has at most a quarter with its like, so that a healthy
 // one need not wait until they are all found out.
 //
+// A key belongs to a group, such as a customer. Where the wary keys have more work
+// than places are left to them, Ration shares these out among their groups, so that
+// one of many keys gets no more than one of few.
+//
 // A name may be parked, whatever its bounds: of one that nothing can be started of
 // now, nothing is planned for a while.
 //
@@ -84,8 +88,8 @@ func New(size int) *Gate {
 	}
 }
 
-// Key returns the named key, one of a group, with these limits: limit places, perSecond starts a
-// second with 0 for no bound. failing is what others say of it.
+// Key returns the named key, one of a group, with these limits: limit places,
+// perSecond starts a second with 0 for no bound. failing is what others say of it.
 func (g *Gate) Key(name, group string, limit int, perSecond float64, failing bool, now time.Time) *Key {
 	k := g.keys[name]
 	if k == nil {
