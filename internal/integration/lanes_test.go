@@ -68,3 +68,61 @@ func TestAClaimTakesSeveralOfAnEndpointAndComesToAll(t *testing.T) {
 		}
 	})
 }
+
+func TestLeasesOfWhatIsSettledGoThoughEveryClaimFindsSomething(t *testing.T) {
+	b := postgreSQL()[0]
+	store := b.store(t, b.database(t))
+	ctx := t.Context()
+	if _, err := store.PutEndpoint(ctx, webhook.EndpointRecord{ID: "e", Patterns: []string{"*"}}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(id string, places int) webhook.Enqueued {
+		t.Helper()
+		results, err := store.Enqueue(ctx, []webhook.Publication{{
+			Event:    webhook.EventRecord{ID: id, Type: "t", Time: time.Now()},
+			Patterns: []string{"*"}, Tenants: []string{""}, Origin: webhook.OriginPublish, Lease: time.Hour, Places: places,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results[0]
+	}
+	settle := func(cs []webhook.Claimed) {
+		t.Helper()
+		for _, c := range cs {
+			if _, err := store.Settle(ctx, []webhook.Settlement{{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateCancelled}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	handed := 0
+	for n := range 40 {
+		created := publish(fmt.Sprint("handed ", n), 1).Created
+		handed += len(created)
+		settle(created)
+	}
+	for n := range 10 {
+		publish(fmt.Sprint("claimed ", n), 0)
+		cs, _, err := store.Claim(ctx, webhook.ClaimRequest{Max: 1, PerEndpoint: 1, Lease: time.Hour})
+		if err != nil || len(cs) != 1 {
+			t.Fatalf("a claim returned %d deliveries and %v, want 1", len(cs), err)
+		}
+		settle(cs)
+	}
+	q, _ := store.Querier(ctx)
+	rows, err := q.Query(ctx, "SELECT count(*) FROM outhook_leases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var left int
+	if !rows.Next() {
+		t.Fatal("there is no count")
+	}
+	if err := rows.Scan(&left); err != nil {
+		t.Fatal(err)
+	}
+	if handed != 40 || left > 5 {
+		t.Errorf("of %d deliveries that were handed over and settled, and 10 that were claimed and settled, %d leases are left", handed, left)
+	}
+}
