@@ -356,6 +356,7 @@ func (s *site) check(t *testing.T, outages int) {
 		}
 	}
 	s.awaitEmpty(t)
+	s.await(t, "recovery of the store", func() bool { return s.failing() == 0 }) // attending has its turn every 10 seconds
 	s.end()
 	s.checkNotices(t, outages)
 
