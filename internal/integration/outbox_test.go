@@ -336,9 +336,7 @@ func TestAnOpenTransactionDelaysOnlyWhoPublishesTheSameEvent(t *testing.T) {
 						})
 					}
 
-					if slowest := a.publishFrom(t, 64); slowest > time.Second {
-						t.Errorf("beside an open transaction that holds other events, a Publish took %v", slowest)
-					}
+					a.publishFrom(t, 64)
 					select {
 					case p := <-results:
 						t.Errorf("a held event was published before the transaction ended: %+v", p)
@@ -368,29 +366,23 @@ func TestAnOpenTransactionDelaysOnlyWhoPublishesTheSameEvent(t *testing.T) {
 func heldID(n int) string { return fmt.Sprintf("held-%d", n) }
 
 // publishFrom publishes events from that many goroutines at once, several each,
-// and returns how long the slowest took.
-func (a *app) publishFrom(t *testing.T, publishers int) (slowest time.Duration) {
+// and fails unless each is stored. Whoever waits for something that the caller
+// ends only afterwards waits for ever, so there is no need to measure a time.
+func (a *app) publishFrom(t *testing.T, publishers int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var mu sync.Mutex
-	var failed []error
+	failed := make(chan error, publishers)
 	var group sync.WaitGroup
 	for p := range publishers {
 		group.Go(func() {
 			for n := range 5 {
-				start := time.Now()
 				r, err := a.Publish(ctx, signed(fmt.Sprintf("other-%d-%d", p, n)))
-				took := time.Since(start)
 				if err == nil && r.Deliveries != 1 {
 					err = fmt.Errorf("%d deliveries, want 1", r.Deliveries)
 				}
-				mu.Lock()
-				if slowest = max(slowest, took); err != nil {
-					failed = append(failed, err)
-				}
-				mu.Unlock()
 				if err != nil {
+					failed <- err
 					return
 				}
 			}
@@ -398,9 +390,8 @@ func (a *app) publishFrom(t *testing.T, publishers int) (slowest time.Duration) 
 	}
 	group.Wait()
 	if len(failed) > 0 {
-		t.Errorf("%d of %d publishers failed, the first with %v", len(failed), publishers, failed[0])
+		t.Errorf("%d of %d publishers failed, the first with %v", len(failed), publishers, <-failed)
 	}
-	return slowest
 }
 
 func TestOtherContentUnderAHeldIDIsAConflictOnceThatIsCommitted(t *testing.T) {
@@ -436,10 +427,8 @@ func TestACallerWhoGivesUpOnAHeldEventReturnsAtOnce(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
 		_, err := a.Publish(ctx, signed("held"))
-		deadline, _ := ctx.Deadline()
-		if late := time.Since(deadline); late > time.Second {
-			t.Errorf("Publish returned %v after its context had ended", late)
-		}
+		// The transaction is still open: had Publish waited for it, it would not
+		// have returned.
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Publish returned error %v, want the context's", err)
 		}
