@@ -26,7 +26,7 @@ type deliveryPage struct {
 	NextAt                 time.Time
 	Next                   string
 	Attempts               int
-	Tenant                 string
+	EventTenant            string
 	Endpoint               string // what it is called; "" when it is gone
 	EndpointHref           string
 	MayResend              bool
@@ -92,7 +92,7 @@ func (p *portal) delivery(r *request, d *webhook.Delivery) (*deliveryPage, error
 		page.FinishedAt = d.UpdatedAt
 	}
 	if r.access.Operator || d.EventTenant != d.Tenant {
-		page.Tenant = d.EventTenant
+		page.EventTenant = d.EventTenant
 	}
 	e, err := r.view.Endpoint(r.Context(), d.EndpointID)
 	switch {

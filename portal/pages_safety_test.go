@@ -57,7 +57,7 @@ func TestReadOnlySeesNoFormsAndNoSecrets(t *testing.T) {
 	at := "endpoints/" + e.ID
 	call := regexp.MustCompile(`deliveries/[0-9a-f-]{36}`).FindString(m.get(at).body)
 	for _, page := range []string{"", at, at + "/verify", call} {
-		reader.get(page).want(t, 200, "Read-only").without(t, `method="post"`, "endpoints/new", "/edit", "/test", "/delete", "Reveal")
+		reader.get(page).want(t, 200, "Read-only", `<span class="chip data">acme</span>`).without(t, `method="post"`, "endpoints/new", "/edit", "/test", "/delete", "Reveal")
 	}
 	for _, to := range []string{"/edit", "/test", "/replay", "/delete", "/disable"} {
 		reader.get(at+to).want(t, 403)

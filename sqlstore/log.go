@@ -112,19 +112,13 @@ func (s *Store) GetEvent(ctx context.Context, id string) (e webhook.EventRecord,
 
 // ListDeliveries implements [webhook.Log].
 func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (page webhook.Page[webhook.Delivery], err error) {
-	var w where
-	w.scope("tenant", f.Scope)
-	for column, value := range map[string]string{"endpoint_id": f.EndpointID, "event_id": f.EventID, "event_type": f.EventType} {
-		if value != "" {
-			w.add(column+" = $", storable(value))
-		}
-	}
-	w.period(s.dialect, f.From, f.To)
 	err = s.read(ctx, func(q Querier) error {
-		if err := w.place(s.dialect, deliveryListing, f.Cursor, f.Scope); err != nil {
+		var w where
+		bounds, err := w.bounds(s.dialect, deliveryListing, f.Scope, f.From, f.To, f.Cursor)
+		if err != nil {
 			return err
 		}
-		query := w.deliveries(f.States, limit(f.Limit)+1)
+		query := w.deliveries(s.dialect, bounds, f)
 		if query == "" || !isStorable(f.EndpointID) || !isStorable(f.EventID) || !isStorable(f.EventType) {
 			return nil
 		}
@@ -144,35 +138,68 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 }
 
 // deliveries returns the query over the tables that have any of the states.
-func (w *where) deliveries(states []webhook.State, limit int) string {
-	var tables []string
-	table := func(columns, name, where string) {
-		tables = append(tables, fmt.Sprintf("SELECT * FROM (SELECT %s, seq FROM %s%s ORDER BY created_at DESC, seq DESC LIMIT %d) t", columns, name, where, limit))
-	}
-	if len(states) == 0 || slices.Contains(states, webhook.StatePending) {
-		table(strings.Replace(pendingColumns, "'pending'", "'pending' AS state", 1), "outhook_pending", w.String())
-	}
-	finished := slices.DeleteFunc(slices.Clone(states), func(s webhook.State) bool { return s == webhook.StatePending || !isStorable(string(s)) })
-	if len(states) == 0 || len(finished) > 0 {
-		in := *w
-		if len(finished) > 0 {
-			marks := make([]string, len(finished))
-			for n, state := range finished {
-				marks[n] = in.arg(string(state))
-			}
-			in.conditions = append(slices.Clone(w.conditions), "state IN ("+strings.Join(marks, ", ")+")")
-			if !slices.Contains(finished, webhook.StateDelivered) {
-				in.conditions = append(in.conditions, "state <> 'delivered'") // which an index is made for
-			}
-			w.args = in.args
+func (w *where) deliveries(d dialect, b bounds, f webhook.DeliveryFilter) string {
+	limit := limit(f.Limit) + 1
+	var parts []string
+	is := func(columns []column) (conditions []string) {
+		for _, c := range columns {
+			conditions = append(conditions, c.name+" = "+c.value)
 		}
-		table(strings.Replace(finishedColumns, "NULL::timestamptz", "NULL::timestamptz AS next_attempt", 1), "outhook_finished", in.String())
+		return conditions
 	}
-	if len(tables) == 0 {
+	part := func(columns, table string, lead []column, conditions ...string) {
+		if !d.estimates() {
+			lead, conditions = nil, append(conditions, is(lead)...)
+		}
+		in := where{conditions: slices.Concat(b.conditions(lead), conditions)}
+		parts = append(parts, fmt.Sprintf("SELECT * FROM (SELECT %s, seq FROM %s%s ORDER BY %screated_at DESC, seq DESC LIMIT %d) t",
+			columns, table, in.String(), descending(lead), limit))
+	}
+	var endpoint, eventType []column
+	var conditions []string
+	if f.EndpointID != "" {
+		endpoint = []column{{"endpoint_id", w.arg(storable(f.EndpointID))}}
+	}
+	if f.EventID != "" {
+		conditions = append(conditions, "event_id = "+w.arg(storable(f.EventID)))
+	}
+	if f.EventType != "" {
+		eventType = []column{{"event_type", w.arg(storable(f.EventType))}}
+	}
+	if len(f.States) == 0 || slices.Contains(f.States, webhook.StatePending) {
+		part(strings.Replace(pendingColumns, "'pending'", "'pending' AS state", 1), "outhook_pending", endpoint,
+			slices.Concat(is(eventType), conditions, []string{w.aside(f.Scope, f.EndpointID)})...)
+	}
+	// The states are part of the statement, rather than its parameters: how common
+	// each is decides which index is the best, and there is one for what failed.
+	var finished []string
+	for _, state := range []webhook.State{webhook.StateDelivered, webhook.StateExhausted, webhook.StateCancelled} {
+		if len(f.States) == 0 || slices.Contains(f.States, state) {
+			finished = append(finished, "'"+string(state)+"'")
+		}
+	}
+	if len(finished) > 0 {
+		lead, conditions := endpoint, append(slices.Clip(conditions), d.finished(finished))
+		if len(endpoint) > 0 && finished[0] == "'delivered'" {
+			lead = slices.Concat(eventType, endpoint)
+		} else {
+			conditions = append(conditions, is(eventType)...)
+		}
+		var spans []string
+		if f.EndpointID == "" && f.EventID == "" {
+			spans = w.spans("outhook_finished", f.Scope)
+		} else {
+			spans = []string{w.aside(f.Scope, f.EndpointID)}
+		}
+		for _, span := range spans {
+			part(strings.Replace(finishedColumns, "NULL::timestamptz", "NULL::timestamptz AS next_attempt", 1), "outhook_finished", lead, append(slices.Clip(conditions), span)...)
+		}
+	}
+	if len(parts) == 0 {
 		return ""
 	}
 	return "SELECT " + strings.ReplaceAll(strings.Replace(fmt.Sprintf(deliveryColumns, "state", "next_attempt"), "id::text", "id", 1), "\n", "") +
-		" FROM (" + strings.Join(tables, " UNION ALL ") + ") d ORDER BY created_at DESC, seq DESC LIMIT " + strconv.Itoa(limit)
+		" FROM (" + strings.Join(parts, " UNION ALL ") + ") d ORDER BY created_at DESC, seq DESC LIMIT " + strconv.Itoa(limit)
 }
 
 // ListAttempts implements [webhook.Log].
@@ -196,21 +223,13 @@ func (s *Store) ListAttempts(ctx context.Context, deliveryID string) (attempts [
 
 // ListEvents implements [webhook.Log].
 func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (page webhook.Page[webhook.EventRecord], err error) {
-	w := where{conditions: []string{"NOT test"}}
-	w.scope("tenant", f.Scope)
-	if f.Type != "" {
-		w.add("type = $", storable(f.Type))
-	}
-	w.period(s.dialect, f.From, f.To)
 	err = s.read(ctx, func(q Querier) error {
-		if err := w.place(s.dialect, eventListing, f.Cursor, f.Scope); err != nil {
+		var w where
+		bounds, err := w.bounds(s.dialect, eventListing, f.Scope, f.From, f.To, f.Cursor)
+		if err != nil || !isStorable(f.Type) {
 			return err
 		}
-		if !isStorable(f.Type) {
-			return nil
-		}
-		query := "SELECT " + eventColumns + " FROM outhook_events" + w.String() + " ORDER BY created_at, seq LIMIT " + strconv.Itoa(limit(f.Limit)+1)
-		return s.query(ctx, q, query, w.args, func(rows Rows) error {
+		return s.query(ctx, q, w.events(bounds, f), w.args, func(rows Rows) error {
 			var e webhook.EventRecord
 			if err := scanEvent(rows, &e); err != nil {
 				return err
@@ -223,6 +242,22 @@ func (s *Store) ListEvents(ctx context.Context, f webhook.EventFilter) (page web
 		return webhook.Page[webhook.EventRecord]{}, fmt.Errorf("list events: %w", err)
 	}
 	return page, nil
+}
+
+// events returns the query.
+func (w *where) events(b bounds, f webhook.EventFilter) string {
+	const order = " ORDER BY created_at, seq LIMIT "
+	limit := strconv.Itoa(limit(f.Limit) + 1)
+	conditions := append(b.conditions(nil), "NOT test")
+	if f.Type != "" {
+		conditions = append(conditions, "type = "+w.arg(storable(f.Type)))
+	}
+	var parts []string
+	for _, span := range w.spans("outhook_events", f.Scope) {
+		in := where{conditions: append(slices.Clip(conditions), span)}
+		parts = append(parts, "SELECT * FROM (SELECT "+eventColumns+", seq FROM outhook_events"+in.String()+order+limit+") t")
+	}
+	return "SELECT " + eventColumns + " FROM (" + strings.Join(parts, " UNION ALL ") + ") e" + order + limit
 }
 
 // limit returns how many items a page may have.
@@ -259,18 +294,32 @@ func add[T any](page *webhook.Page[T], l *listing, asked int, item T, position f
 	page.Next = cursor.Format(l.kind, created, id)
 }
 
-// place continues behind the item that the cursor names. The number that breaks
-// ties is looked up rather than told, since it counts what belongs to others,
-// and looked up within the scope alone, since a caller may make up a cursor to
-// learn whether an ID exists. Without it, all that was created at that time is
-// listed, some of it once more.
-func (w *where) place(d dialect, l *listing, text string, scope webhook.Scope) error {
+// bounds are parameters between which a page of a listing lies; each may be empty.
+type bounds struct {
+	*listing
+	from, to string // times
+	at, seq  string // behind that item
+}
+
+// bounds are those of a period, and of what is behind the item that a cursor names.
+// The number that breaks ties is looked up rather than told, since it counts what
+// belongs to others, and looked up within the scope alone, since a caller may make
+// up a cursor to learn whether an ID exists. Without it, all that was created at
+// that time is listed, some of it once more.
+func (w *where) bounds(d dialect, l *listing, scope webhook.Scope, from, to time.Time, text string) (b bounds, err error) {
+	b.listing = l
+	if !from.IsZero() {
+		b.from = w.arg(d.stamp(ceiling(from))) + "::timestamptz"
+	}
+	if !to.IsZero() {
+		b.to = w.arg(d.stamp(ceiling(to))) + "::timestamptz"
+	}
 	if text == "" {
-		return nil
+		return b, nil
 	}
 	created, id, ok := cursor.Parse(l.kind, text)
 	if !ok || !isStorable(id) || l.uuid && !isUUID(id) {
-		return fmt.Errorf("%w: cursor %.64q was not made by this listing", webhook.ErrInvalid, text)
+		return b, fmt.Errorf("%w: cursor %.64q was not made by this listing", webhook.ErrInvalid, text)
 	}
 	at, item, within := w.arg(d.stamp(created))+"::timestamptz", w.arg(id), w.within("tenant", scope)
 	if l.uuid {
@@ -280,11 +329,61 @@ func (w *where) place(d dialect, l *listing, text string, scope webhook.Scope) e
 	for _, table := range l.tables {
 		seqs = append(seqs, "SELECT seq FROM "+table+" WHERE id = "+item+" AND created_at = "+at+" AND "+within)
 	}
-	comparison, none := ">", "0"
+	none := "0"
 	if l.newestFirst {
-		comparison, none = "<", "9223372036854775807"
+		none = "9223372036854775807"
 	}
-	w.conditions = append(w.conditions, fmt.Sprintf("(%[1]screated_at, %[1]sseq) %[2]s (%[3]s, coalesce((%[4]s), %[5]s))",
-		l.alias, comparison, at, strings.Join(seqs, " UNION ALL "), none))
-	return nil
+	b.at, b.seq = at, fmt.Sprintf("coalesce((%s), %s)", strings.Join(seqs, " UNION ALL "), none)
+	return b, nil
+}
+
+// column is one that a listing is bound to a value of.
+type column struct{ name, value string }
+
+// conditions returns what holds between the bounds where the leading columns have
+// their values. These are compared as parts of rows, and ordered by (see
+// descending), as if they could vary: so the planner has no other index to read
+// from than the one that begins with them, whatever it takes for common, and
+// enters that at a bound.
+func (b bounds) conditions(lead []column) (conditions []string) {
+	compare := func(comparison, columns string, values ...string) {
+		var names, equal []string
+		for _, c := range lead {
+			names, equal = append(names, c.name), append(equal, c.value)
+		}
+		if columns != "" {
+			names = append(names, columns)
+		}
+		conditions = append(conditions, fmt.Sprintf("(%s) %s (%s)", strings.Join(names, ", "), comparison, strings.Join(append(equal, values...), ", ")))
+	}
+	created, item := b.alias+"created_at", b.alias+"created_at, "+b.alias+"seq"
+	switch {
+	case b.at != "" && !b.newestFirst:
+		if compare(">", item, b.at, b.seq); b.from != "" {
+			conditions = append(conditions, created+" >= "+b.from)
+		}
+	case b.from != "":
+		compare(">=", created, b.from)
+	case len(lead) > 0:
+		compare(">=", "")
+	}
+	switch {
+	case b.at != "" && b.newestFirst:
+		if compare("<", item, b.at, b.seq); b.to != "" {
+			conditions = append(conditions, created+" < "+b.to)
+		}
+	case b.to != "":
+		compare("<", created, b.to)
+	case len(lead) > 0:
+		compare("<=", "")
+	}
+	return conditions
+}
+
+// descending is the part of an order that the leading columns are.
+func descending(lead []column) (order string) {
+	for _, c := range lead {
+		order += c.name + " DESC, "
+	}
+	return order
 }

@@ -57,6 +57,20 @@ func (postgreSQL) list(values []string) any {
 	return a.String()
 }
 
+func (postgreSQL) estimates() bool { return true }
+
+func (postgreSQL) finished(states []string) string {
+	switch {
+	case len(states) == 3:
+		return "true"
+	case len(states) == 1:
+		return "state = " + states[0]
+	case slices.Contains(states, "'delivered'"):
+		return "state IN (" + strings.Join(states, ", ") + ")"
+	}
+	return "state <> 'delivered'"
+}
+
 // array builds the text of an array, which every driver passes on as it is.
 type array struct{ strings.Builder }
 

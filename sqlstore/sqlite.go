@@ -88,6 +88,16 @@ func (sqlite) member(column, _, parameter string) string {
 
 func (sqlite) list(values []string) any { return jsonList(values) }
 
+func (sqlite) estimates() bool { return false }
+
+func (sqlite) finished(states []string) string {
+	condition := "state IN (" + strings.Join(states, ", ") + ")"
+	if !slices.Contains(states, "'delivered'") {
+		condition += " AND state <> 'delivered'"
+	}
+	return condition
+}
+
 func jsonList(values []string) string {
 	if len(values) == 0 {
 		return "[]"

@@ -192,6 +192,11 @@ type dialect interface {
 	// parameter that list has made.
 	member(column, kind, parameter string) string
 	list(values []string) any
+	// estimates is whether the planner chooses by what it thinks is common.
+	estimates() bool
+	// finished is the condition that a finished delivery has one of the states,
+	// quoted, in words that the planner knows the partial indexes by.
+	finished(states []string) string
 	// enqueue stores calls of which no two share an event, and sets what became
 	// of each; lockTimeout, unless zero, bounds how long it waits for others.
 	enqueue(ctx context.Context, s *Store, q Querier, calls []*call, lockTimeout time.Duration) error

@@ -82,6 +82,7 @@ CREATE TABLE outhook_pending (
 	size          integer NOT NULL -- of the event's data
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 CREATE INDEX outhook_ix_pending_due ON outhook_pending (endpoint_id, head, due, seq);
+CREATE INDEX outhook_ix_pending_created ON outhook_pending (endpoint_id, created_at, seq, event_type);
 CREATE INDEX outhook_ix_pending_chain ON outhook_pending (endpoint_id, chain, seq) WHERE chain IS NOT NULL;
 CREATE INDEX outhook_ix_pending_heads ON outhook_pending (endpoint_id, chain) WHERE head AND chain IS NOT NULL;
 CREATE INDEX outhook_ix_pending_event ON outhook_pending (event_id);
@@ -104,10 +105,14 @@ CREATE TABLE outhook_finished (
 	created_at    timestamptz NOT NULL,
 	updated_at    timestamptz NOT NULL -- when it finished
 );
--- The type is in it so that a rare one is found without reading what lies between.
-CREATE INDEX outhook_ix_finished_endpoint ON outhook_finished (endpoint_id, created_at, seq, event_type);
-CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, created_at, seq) WHERE state <> 'delivered';
+-- What a filter asks for stands behind the order, so that where it is rare it is
+-- found without reading the rows that lie between. A type may be that of one row in
+-- millions, and has an index.
+CREATE INDEX outhook_ix_finished_endpoint ON outhook_finished (endpoint_id, created_at, seq, state);
+CREATE INDEX outhook_ix_finished_type ON outhook_finished (event_type, endpoint_id, created_at, seq);
+CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, created_at, seq, state, event_type) WHERE state <> 'delivered';
 CREATE INDEX outhook_ix_finished_tenant ON outhook_finished (tenant, created_at, seq);
+CREATE INDEX outhook_ix_finished_tenant_failed ON outhook_finished (tenant, created_at, seq, state) WHERE state <> 'delivered';
 CREATE INDEX outhook_ix_finished_created ON outhook_finished (created_at, seq);
 CREATE INDEX outhook_ix_finished_event ON outhook_finished (event_id);
 

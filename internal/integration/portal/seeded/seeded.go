@@ -98,10 +98,10 @@ var statements = []string{
 
 var later = []string{
 	`INSERT INTO outhook_events (id, type, tenant, ordering_key, time, created_at, test, data, sum)
-	SELECT 'later-' || i, 'document.signed', 'acme', '', now(), now(), false, '{"id":"doc_7"}', decode(repeat('00', 32), 'hex') FROM generate_series(1, 2000) i`,
+	SELECT 'later-' || i, 'document.signed', 'acme', '', now(), now(), false, '{"id":"doc_7"}', decode(repeat('00', 32), 'hex') FROM generate_series(1, 20000) i`,
 	`INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin, attempts, last_status, due, next_attempt, created_at, updated_at, size)
 	SELECT gen_random_uuid(), 'later-' || i, 'document.signed', 'acme', 'acme-1', 'acme', 'publish', 1, 503, now() + interval '1 day', now() + interval '1 day', now(), now(), 10
-	FROM generate_series(1, 2000) i`,
+	FROM generate_series(1, 20000) i`,
 }
 
 // Request is something that the portal can be asked for.
@@ -109,7 +109,7 @@ type Request struct {
 	Name     string
 	Path     string // below the portal's root
 	Operator bool   // asked by an operator, otherwise by Tenant
-	Rows     int    // that its plan may read, where that is more than a page's
+	Rows     int    // that its plan may read, where that is more than a page's: all that is pending
 }
 
 // Requests returns all pages, lists and filters, at the store that Fill has made
@@ -162,9 +162,9 @@ func Requests(n int) []Request {
 		{Name: "replay, preview of everything missed in 30 days", Path: at(page+"/replay", "what", "missed", "range", "30d", "preview", "1")},
 		{Name: "call", Path: delivery},
 		{Name: "API: endpoints", Path: "api/v1/endpoints"},
-		{Name: "API: deliveries", Path: "api/v1/deliveries"},
-		{Name: "API: deliveries of all tenants", Path: "api/v1/deliveries", Operator: true},
-		{Name: "API: failed deliveries", Path: "api/v1/deliveries?state=exhausted", Rows: 5000},
+		{Name: "API: deliveries", Path: "api/v1/deliveries", Rows: 20_000},
+		{Name: "API: deliveries of all tenants", Path: "api/v1/deliveries", Operator: true, Rows: 20_000},
+		{Name: "API: failed deliveries", Path: "api/v1/deliveries?state=exhausted"},
 		{Name: "API: deliveries of an event", Path: "api/v1/deliveries?eventId=event-4"},
 		{Name: "API: deliveries of a rare event type", Path: "api/v1/deliveries?endpointId=" + Endpoint + "&eventType=invoice.rare"},
 		{Name: "API: delivery", Path: "api/v1/" + delivery},
