@@ -72,7 +72,7 @@ func newSetting(ctx context.Context, d *databases) (setting, error) {
 	s.versions = append(s.versions, "SQLite "+v)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
-			if slices.Contains([]string{"github.com/riverqueue/river", "github.com/jackc/pgx/v5", "modernc.org/sqlite"}, m.Path) {
+			if slices.Contains([]string{"github.com/riverqueue/river", "github.com/jackc/pgx/v5", "github.com/ncruces/go-sqlite3"}, m.Path) {
 				s.versions = append(s.versions, m.Path+" "+m.Version)
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // "pgx"
-	_ "modernc.org/sqlite"             // "sqlite"
+	_ "github.com/jackc/pgx/v5/stdlib"       // "pgx"
+	_ "github.com/ncruces/go-sqlite3/driver" // "sqlite3"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/internal/integration/pg"
@@ -233,7 +233,7 @@ func (d *databases) openSQLite(ctx context.Context) (*store, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &store{driver: "sqlite", dsn: sqlstore.SQLiteDSN(filepath.Join(dir, "outhook.db")), dialect: sqlstore.SQLite}
+	s := &store{driver: "sqlite3", dsn: sqlstore.SQLiteDSN(filepath.Join(dir, "outhook.db")), dialect: sqlstore.SQLite}
 	s.ready = func(ctx context.Context) error {
 		_, err := s.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
