@@ -346,8 +346,8 @@ func (w *where) spans(table string, scope webhook.Scope) []string {
 }
 
 // aside returns the condition that a tenant is in the scope, for a listing of what
-// an endpoint or an event has. Whose an endpoint is, is looked up, or where it is
-// no longer registered, told by the first of its deliveries: those of a stranger's
+// an endpoint or an event has. Whose an endpoint is, is looked up, or told by the
+// first of its deliveries, which remain when it is removed: those of a stranger's
 // are not read, so that nothing shows how many there are. Of the rest nearly all
 // are in the scope. To a planner that took an endpoint and its tenant for
 // independent, next to nothing would be left, and worth sorting.
@@ -360,8 +360,8 @@ func (w *where) aside(scope webhook.Scope, endpointID string) string {
 	if endpointID == "" {
 		return condition
 	}
-	return condition + fmt.Sprintf(` AND coalesce((SELECT %[2]s FROM outhook_endpoints WHERE id = %[1]s),
-		(SELECT endpoint_id <> %[1]s OR %[2]s FROM outhook_finished WHERE endpoint_id >= %[1]s ORDER BY endpoint_id, created_at, seq LIMIT 1), true)`,
+	return condition + fmt.Sprintf(` AND ((SELECT %[2]s FROM outhook_endpoints WHERE id = %[1]s) IS TRUE
+		OR (SELECT endpoint_id = %[1]s AND %[2]s FROM outhook_finished WHERE endpoint_id >= %[1]s ORDER BY endpoint_id, created_at, seq LIMIT 1) IS TRUE)`,
 		w.arg(storable(endpointID)), within)
 }
 

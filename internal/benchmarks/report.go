@@ -136,7 +136,7 @@ func postgreSQLVersion(ctx context.Context, d *databases) (version string, err e
 }
 
 func sqliteVersion(ctx context.Context) (version string, err error) {
-	db, err := sql.Open("sqlite", ":memory:")
+	db, err := sql.Open("sqlite3", ":memory:")
 	if err != nil {
 		return "", err
 	}
