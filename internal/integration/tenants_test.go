@@ -721,3 +721,35 @@ func transcript(t *testing.T, store webhook.Store, noise func(*town)) (lines []s
 	list()
 	return lines
 }
+
+// The ID of an endpoint that is gone may become another tenant's. Each sees his part
+// of what was sent under it, before and after, and a third sees nothing.
+func TestAnEndpointsIDThatChangesHandsShowsEachHisPart(t *testing.T) {
+	forEach(t, everywhere(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		see := func(when string, want map[string]int) {
+			t.Helper()
+			for tenant, n := range want {
+				for _, states := range [][]webhook.State{nil, {webhook.StateCancelled, webhook.StatePending}} {
+					page, err := a.Tenant(tenant).Deliveries(t.Context(), webhook.DeliveryFilter{EndpointID: "shared", States: states})
+					if err != nil || len(page.Items) != n {
+						t.Errorf("%s, %s sees %d deliveries of states %v (%v), want %d", when, tenant, len(page.Items), states, err, n)
+					}
+				}
+			}
+		}
+		for _, tenant := range []string{"first", "second"} {
+			if _, err := a.Register(t.Context(), webhook.Endpoint{ID: "shared", Tenant: tenant, URL: nowhere}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Publish(t.Context(), webhook.Event{Type: "document.signed", Tenant: tenant}); err != nil {
+				t.Fatal(err)
+			}
+			see("while it is of "+tenant, map[string]int{"first": 1, tenant: 1, "third": 0})
+			if err := a.Unregister(t.Context(), "shared"); err != nil {
+				t.Fatal(err)
+			}
+			see("after it was of "+tenant, map[string]int{"first": 1, tenant: 1, "third": 0})
+		}
+	})
+}
