@@ -19,7 +19,7 @@ import (
 type customer struct {
 	id, tenant, by, description string
 	events                      []string
-	behave                      func(n int, quick bool) int // the status of its answer to request n
+	behave                      func(ctx context.Context, n int, quick bool) int // the status of its answer to request n
 }
 
 var customers = []customer{
@@ -30,22 +30,25 @@ var customers = []customer{
 	{"chat", "globex", "grace@globex.example", "Chat bot", []string{"*"}, steady},
 }
 
-func steady(int, bool) int  { return http.StatusOK }
-func failing(int, bool) int { return http.StatusInternalServerError }
+func steady(context.Context, int, bool) int  { return http.StatusOK }
+func failing(context.Context, int, bool) int { return http.StatusInternalServerError }
 
-func flaky(n int, _ bool) int {
+func flaky(_ context.Context, n int, _ bool) int {
 	if n%3 == 0 {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK
 }
 
-func slow(n int, quick bool) int {
+func slow(ctx context.Context, n int, quick bool) int {
 	wait := time.Duration(500+n%5*400) * time.Millisecond
 	if quick {
 		wait /= 50
 	}
-	time.Sleep(wait)
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done(): // the sender has given up, or ends
+	}
 	return http.StatusAccepted
 }
 
@@ -117,7 +120,7 @@ func (r *receivers) receive(w http.ResponseWriter, request *http.Request) {
 			answer(w, http.StatusUnauthorized, map[string]any{"error": err.Error()})
 			return
 		}
-		status := c.behave(r.next(name), r.behind.Load() > 0)
+		status := c.behave(request.Context(), r.next(name), r.behind.Load() > 0)
 		answer(w, status, map[string]any{"status": http.StatusText(status), "server": c.description})
 		return
 	}
