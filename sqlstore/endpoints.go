@@ -345,31 +345,6 @@ func (w *where) spans(table string, scope webhook.Scope) []string {
 	return []string{"tenant = " + w.arg(scope.Tenant), "(SELECT true FROM " + table + " WHERE " + below + " LIMIT 1) AND " + below}
 }
 
-// aside returns the condition that a tenant is in the scope, for a listing of what
-// an endpoint or an event has. Whose an endpoint is, is looked up, or told by the
-// first and the last of its deliveries, which remain when it is removed and its ID
-// becomes another's: those of a stranger's are not read, so that nothing shows how
-// many there are. Of the rest nearly all are in the scope. To a planner that took an
-// endpoint and its tenant for independent, next to nothing would be left, and worth
-// sorting.
-func (w *where) aside(scope webhook.Scope, endpointID string) string {
-	if scope.All {
-		return "true"
-	}
-	within := w.within("tenant", scope)
-	condition := "nullif(" + within + ", false) IS NOT NULL"
-	if endpointID == "" {
-		return condition
-	}
-	endpoint := w.arg(storable(endpointID))
-	owners := []string{fmt.Sprintf("(SELECT %s FROM outhook_endpoints WHERE id = %s) IS TRUE", within, endpoint)}
-	for _, end := range [][2]string{{">=", ""}, {"<=", " DESC"}} {
-		owners = append(owners, fmt.Sprintf(`(SELECT endpoint_id = %[1]s AND %[2]s FROM outhook_finished WHERE endpoint_id %[3]s %[1]s
-			ORDER BY endpoint_id%[4]s, created_at%[4]s, seq%[4]s LIMIT 1) IS TRUE`, endpoint, within, end[0], end[1]))
-	}
-	return condition + " AND (" + strings.Join(owners, " OR ") + ")"
-}
-
 // ceiling rounds up to the microsecond: what is before t is before that as well.
 func ceiling(t time.Time) time.Time {
 	if c := t.Truncate(time.Microsecond); c.Before(t) {

@@ -137,70 +137,115 @@ func (s *Store) ListDeliveries(ctx context.Context, f webhook.DeliveryFilter) (p
 	return page, nil
 }
 
-// deliveries returns the query over the tables that have any of the states.
+// deliveriesQuery is a query over the tables that have any of the states, in the
+// making. Each part reads one table, or a part of it, in the order of an index.
+type deliveriesQuery struct {
+	*where
+	dialect             dialect
+	place               bounds
+	filter              webhook.DeliveryFilter
+	endpoint, eventType []column // that are asked for
+	event               []string // the condition that it is the event's
+	parts               []string
+}
+
+// deliveries returns the query; "" if it would find nothing.
 func (w *where) deliveries(d dialect, b bounds, f webhook.DeliveryFilter) string {
-	limit := limit(f.Limit) + 1
-	var parts []string
-	is := func(columns []column) (conditions []string) {
-		for _, c := range columns {
-			conditions = append(conditions, c.name+" = "+c.value)
-		}
-		return conditions
-	}
-	part := func(columns, table string, lead []column, conditions ...string) {
-		if !d.estimates() {
-			lead, conditions = nil, append(conditions, is(lead)...)
-		}
-		in := where{conditions: slices.Concat(b.conditions(lead), conditions)}
-		parts = append(parts, fmt.Sprintf("SELECT * FROM (SELECT %s, seq FROM %s%s ORDER BY %screated_at DESC, seq DESC LIMIT %d) t",
-			columns, table, in.String(), descending(lead), limit))
-	}
-	var endpoint, eventType []column
-	var conditions []string
+	q := &deliveriesQuery{where: w, dialect: d, place: b, filter: f}
 	if f.EndpointID != "" {
-		endpoint = []column{{"endpoint_id", w.arg(storable(f.EndpointID))}}
-	}
-	if f.EventID != "" {
-		conditions = append(conditions, "event_id = "+w.arg(storable(f.EventID)))
+		q.endpoint = []column{{"endpoint_id", w.arg(storable(f.EndpointID))}}
 	}
 	if f.EventType != "" {
-		eventType = []column{{"event_type", w.arg(storable(f.EventType))}}
+		q.eventType = []column{{"event_type", w.arg(storable(f.EventType))}}
 	}
-	if len(f.States) == 0 || slices.Contains(f.States, webhook.StatePending) {
-		part(strings.Replace(pendingColumns, "'pending'", "'pending' AS state", 1), "outhook_pending", endpoint,
-			slices.Concat(is(eventType), conditions, []string{w.aside(f.Scope, f.EndpointID)})...)
+	if f.EventID != "" {
+		q.event = []string{"event_id = " + w.arg(storable(f.EventID))}
 	}
-	// The states are part of the statement, rather than its parameters: how common
-	// each is decides which index is the best, and there is one for what failed.
-	var finished []string
-	for _, state := range []webhook.State{webhook.StateDelivered, webhook.StateExhausted, webhook.StateCancelled} {
-		if len(f.States) == 0 || slices.Contains(f.States, state) {
-			finished = append(finished, "'"+string(state)+"'")
-		}
+	var within string
+	if q.asksFor(webhook.StatePending) || f.EndpointID != "" || f.EventID != "" { // no parameter may be left over
+		within = w.within("tenant", f.Scope)
 	}
-	if len(finished) > 0 {
-		lead, conditions := endpoint, append(slices.Clip(conditions), d.finished(finished))
-		if len(endpoint) > 0 && finished[0] == "'delivered'" {
-			lead = slices.Concat(eventType, endpoint)
-		} else {
-			conditions = append(conditions, is(eventType)...)
-		}
-		var spans []string
-		if f.EndpointID == "" && f.EventID == "" {
-			spans = w.spans("outhook_finished", f.Scope)
-		} else {
-			spans = []string{w.aside(f.Scope, f.EndpointID)}
-		}
-		for _, span := range spans {
-			part(strings.Replace(finishedColumns, "NULL::timestamptz", "NULL::timestamptz AS next_attempt", 1), "outhook_finished", lead, append(slices.Clip(conditions), span)...)
-		}
+	owned := "true" // whether the endpoint is registered by a tenant in the scope
+	if f.EndpointID != "" && !f.Scope.All && d.estimates() {
+		owned = fmt.Sprintf("(SELECT %s FROM outhook_endpoints WHERE id = %s)", within, q.endpoint[0].value)
 	}
-	if len(parts) == 0 {
+	q.pending(within, owned)
+	q.finished(within, owned)
+	if len(q.parts) == 0 {
 		return ""
 	}
-	return "SELECT " + strings.ReplaceAll(strings.Replace(fmt.Sprintf(deliveryColumns, "state", "next_attempt"), "id::text", "id", 1), "\n", "") +
-		" FROM (" + strings.Join(parts, " UNION ALL ") + ") d ORDER BY created_at DESC, seq DESC LIMIT " + strconv.Itoa(limit)
+	return "SELECT " + strings.Replace(fmt.Sprintf(deliveryColumns, "state", "next_attempt"), "id::text", "id", 1) +
+		" FROM (" + strings.Join(q.parts, " UNION ALL ") + ") d ORDER BY created_at DESC, seq DESC LIMIT " + strconv.Itoa(limit(f.Limit)+1)
 }
+
+func (q *deliveriesQuery) asksFor(state webhook.State) bool {
+	return len(q.filter.States) == 0 || slices.Contains(q.filter.States, state)
+}
+
+// part adds what lies in a table where the leading columns have their values, and
+// under the conditions.
+func (q *deliveriesQuery) part(columns, table string, lead []column, conditions ...string) {
+	if !q.dialect.estimates() {
+		lead, conditions = nil, append(equal(lead), conditions...)
+	}
+	in := where{conditions: slices.Concat(q.place.conditions(lead), q.event, conditions)}
+	q.parts = append(q.parts, fmt.Sprintf("SELECT * FROM (SELECT %s, seq FROM %s%s ORDER BY %screated_at DESC, seq DESC LIMIT %d) t",
+		columns, table, in.String(), descending(lead), limit(q.filter.Limit)+1))
+}
+
+func (q *deliveriesQuery) pending(within, owned string) {
+	if q.asksFor(webhook.StatePending) {
+		q.part(strings.Replace(pendingColumns, "'pending'", "'pending' AS state", 1), "outhook_pending", q.endpoint,
+			append(equal(q.eventType), mostly(within), owned+" IS TRUE")...)
+	}
+}
+
+// finished adds what has any of the other states. These are part of the statement,
+// rather than its parameters: how common each is decides which index is the best,
+// and there is one for what failed.
+func (q *deliveriesQuery) finished(within, owned string) {
+	var states []string
+	for _, state := range []webhook.State{webhook.StateDelivered, webhook.StateExhausted, webhook.StateCancelled} {
+		if q.asksFor(state) {
+			states = append(states, "'"+string(state)+"'")
+		}
+	}
+	if len(states) == 0 {
+		return
+	}
+	part := func(lead []column, conditions ...string) {
+		q.part(strings.Replace(finishedColumns, "NULL::timestamptz", "NULL::timestamptz AS next_attempt", 1), "outhook_finished",
+			lead, append(conditions, q.dialect.finished(states))...)
+	}
+	ofEndpoint, ofType := q.endpoint, equal(q.eventType)
+	if len(q.endpoint) > 0 && q.asksFor(webhook.StateDelivered) { // which the index for what failed has not
+		ofEndpoint, ofType = slices.Concat(q.eventType, q.endpoint), nil
+	}
+	switch {
+	case q.filter.EventID != "":
+		part(nil, append(append(equal(q.endpoint), equal(q.eventType)...), mostly(within))...)
+	case q.filter.EndpointID == "":
+		for _, span := range q.spans("outhook_finished", q.filter.Scope) {
+			part(nil, append(equal(q.eventType), span)...)
+		}
+	default:
+		part(ofEndpoint, append(ofType, mostly(within), owned+" IS TRUE")...)
+		if owned == "true" {
+			return
+		}
+		// Under the ID of an endpoint that is removed, or is a stranger's now, the
+		// scope's own log is searched: what time that takes tells of nothing else.
+		for _, span := range q.spans("outhook_finished", q.filter.Scope) {
+			part(nil, append(equal(q.eventType), span, "endpoint_id || '' = "+q.endpoint[0].value, owned+" IS NOT TRUE")...)
+		}
+	}
+}
+
+// mostly returns a condition that holds for nearly all there is under others, as
+// that all an endpoint has is its tenant's, in words of which planners expect that.
+// To one that took the two for independent, next to nothing would be left, and worth
+// sorting.
+func mostly(condition string) string { return "nullif(" + condition + ", false) IS NOT NULL" }
 
 // ListAttempts implements [webhook.Log].
 func (s *Store) ListAttempts(ctx context.Context, deliveryID string) (attempts []webhook.Attempt, err error) {
@@ -294,7 +339,8 @@ func add[T any](page *webhook.Page[T], l *listing, asked int, item T, position f
 	page.Next = cursor.Format(l.kind, created, id)
 }
 
-// bounds are parameters between which a page of a listing lies; each may be empty.
+// bounds are parameters between which a page of a listing lies; those of a time may
+// be empty, and those of an item both.
 type bounds struct {
 	*listing
 	from, to string // times
@@ -340,21 +386,29 @@ func (w *where) bounds(d dialect, l *listing, scope webhook.Scope, from, to time
 // column is one that a listing is bound to a value of.
 type column struct{ name, value string }
 
+// equal returns the conditions that the columns have their values.
+func equal(columns []column) (conditions []string) {
+	for _, c := range columns {
+		conditions = append(conditions, c.name+" = "+c.value)
+	}
+	return conditions
+}
+
 // conditions returns what holds between the bounds where the leading columns have
 // their values. These are compared as parts of rows, and ordered by (see
-// descending), as if they could vary: so the planner has no other index to read
-// from than the one that begins with them, whatever it takes for common, and
-// enters that at a bound.
+// descending), as if they could vary: so no index gives that order but those that
+// begin with them, whatever the planner takes for common, and they are entered at a
+// bound.
 func (b bounds) conditions(lead []column) (conditions []string) {
 	compare := func(comparison, columns string, values ...string) {
-		var names, equal []string
+		var names, own []string
 		for _, c := range lead {
-			names, equal = append(names, c.name), append(equal, c.value)
+			names, own = append(names, c.name), append(own, c.value)
 		}
 		if columns != "" {
 			names = append(names, columns)
 		}
-		conditions = append(conditions, fmt.Sprintf("(%s) %s (%s)", strings.Join(names, ", "), comparison, strings.Join(append(equal, values...), ", ")))
+		conditions = append(conditions, fmt.Sprintf("(%s) %s (%s)", strings.Join(names, ", "), comparison, strings.Join(append(own, values...), ", ")))
 	}
 	created, item := b.alias+"created_at", b.alias+"created_at, "+b.alias+"seq"
 	switch {

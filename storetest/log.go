@@ -132,8 +132,13 @@ func deliveryFilter(t *trial) {
 				want = append(want, d.EventID+" to "+d.EndpointID)
 			}
 		}
-		got := collectStrings(t.deliveries(f).Items, func(d webhook.Delivery) string { return d.EventID + " to " + d.EndpointID })
-		t.wantSet(fmt.Sprintf("listing %+v", f), got, want...)
+		limit := 1 + random.IntN(14)
+		got := collectStrings(paged(t, t.store.ListDeliveries, func(cursor string) webhook.DeliveryFilter {
+			page := f
+			page.Limit, page.Cursor = limit, cursor
+			return page
+		}, limit, func() {}), func(d webhook.Delivery) string { return d.EventID + " to " + d.EndpointID })
+		t.wantList(fmt.Sprintf("listing %+v by %d", f, limit), got, want...)
 	}
 }
 

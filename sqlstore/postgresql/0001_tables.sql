@@ -60,7 +60,7 @@ CREATE TABLE outhook_pending (
 	id            uuid PRIMARY KEY,
 	seq           bigint NOT NULL DEFAULT nextval('outhook_seq'),
 	event_id      text COLLATE "C" NOT NULL,
-	event_type    text NOT NULL,
+	event_type    text COLLATE "C" NOT NULL,
 	event_tenant  text COLLATE "C" NOT NULL,
 	endpoint_id   text COLLATE "C" NOT NULL,
 	tenant        text COLLATE "C" NOT NULL, -- the endpoint's
@@ -92,7 +92,7 @@ CREATE TABLE outhook_finished (
 	id            uuid PRIMARY KEY,
 	seq           bigint NOT NULL,
 	event_id      text COLLATE "C" NOT NULL,
-	event_type    text NOT NULL,
+	event_type    text COLLATE "C" NOT NULL,
 	event_tenant  text COLLATE "C" NOT NULL,
 	endpoint_id   text COLLATE "C" NOT NULL,
 	tenant        text COLLATE "C" NOT NULL,
@@ -105,11 +105,11 @@ CREATE TABLE outhook_finished (
 	created_at    timestamptz NOT NULL,
 	updated_at    timestamptz NOT NULL -- when it finished
 );
--- What a filter asks for stands behind the order, so that where it is rare it is
--- found without reading the rows that lie between. A type may be that of one row in
--- millions, and has an index.
+-- A page of an endpoint's log is read from an index that has its order, and behind
+-- that what else is asked for, so that what is rare is found without reading the
+-- rows that lie between. A type may be that of one row in millions, and has an index.
 CREATE INDEX outhook_ix_finished_endpoint ON outhook_finished (endpoint_id, created_at, seq, state);
-CREATE INDEX outhook_ix_finished_type ON outhook_finished (event_type, endpoint_id, created_at, seq);
+CREATE INDEX outhook_ix_finished_type ON outhook_finished (event_type, endpoint_id, created_at, seq, state);
 CREATE INDEX outhook_ix_finished_failed ON outhook_finished (endpoint_id, created_at, seq, state, event_type) WHERE state <> 'delivered';
 CREATE INDEX outhook_ix_finished_tenant ON outhook_finished (tenant, created_at, seq);
 CREATE INDEX outhook_ix_finished_tenant_failed ON outhook_finished (tenant, created_at, seq, state) WHERE state <> 'delivered';
