@@ -97,7 +97,7 @@ func TestHistoryIsVerified(t *testing.T) {
 	}
 	defer res.Body.Close()
 	page, err := io.ReadAll(res.Body)
-	if err != nil || !strings.Contains(string(page), "200 OK") || strings.Contains(string(page), "401") {
+	if err != nil || !strings.Contains(string(page), "200 OK") || strings.Contains(string(page), "401 Unauthorized") {
 		t.Errorf("%d, %v: %.3000s", res.StatusCode, err, page)
 	}
 }

@@ -28,7 +28,8 @@ func (q querier) Query(ctx context.Context, query string, args ...any) (sqlstore
 
 // Every page, and every list with each filter, is read from indexes: no statement
 // behind it reads a table as a whole, or sorts it, or reads more rows than a page
-// is made of, though the log has many. So it is with the plan for what is asked for
+// is made of, though the log has many. The API's lists of all endpoints alone read
+// all that is pending. So it is with the plan for what is asked for
 // and with the one for any parameters, to which PostgreSQL changes over once a
 // connection has run a statement five times.
 func TestPagesAreReadFromIndexesHoweverLongTheLog(t *testing.T) {
