@@ -69,6 +69,45 @@ func TestAClaimTakesSeveralOfAnEndpointAndComesToAll(t *testing.T) {
 	})
 }
 
+// What has been published while no process claimed does not hide what is published
+// now: the first claim finds it beside that, however much it is.
+func TestTheFirstClaimFindsWhatIsNewBesideAllThatWasPublishedBefore(t *testing.T) {
+	const before, most = 1200, 16
+	forEach(t, []backend{postgreSQL()[0], sqlite()[0]}, func(t *testing.T, b backend) {
+		store := b.store(t, b.database(t))
+		ctx := t.Context()
+		for _, tenant := range []string{"old", "new"} {
+			if _, err := store.PutEndpoint(ctx, webhook.EndpointRecord{ID: tenant, Tenant: tenant, Patterns: []string{"*"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish := func(tenant string, n int) {
+			t.Helper()
+			if _, err := store.Enqueue(ctx, []webhook.Publication{{
+				Event:    webhook.EventRecord{ID: fmt.Sprint(tenant, " ", n), Type: "t", Tenant: tenant, Time: time.Now()},
+				Patterns: []string{"*"}, Tenants: []string{tenant}, Origin: webhook.OriginPublish,
+			}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range before {
+			publish("old", n)
+		}
+		publish("new", 0)
+		batch, _, err := store.Claim(ctx, webhook.ClaimRequest{Max: most, PerEndpoint: most, Lease: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		claimed := make(map[string]int)
+		for _, c := range batch {
+			claimed[c.Delivery.Tenant]++
+		}
+		if claimed["new"] != 1 || claimed["old"] == 0 {
+			t.Errorf("the first claim returned %v, want the new one beside some of the old", claimed)
+		}
+	})
+}
+
 func TestLeasesOfWhatIsSettledGoThoughEveryClaimFindsSomething(t *testing.T) {
 	b := postgreSQL()[0]
 	store := b.store(t, b.database(t))

@@ -273,11 +273,18 @@ BEGIN
 
 	-- Wake the lanes whose time has come and fold the alarms into them. What
 	-- another has locked keeps its alarms, however many, and does not hide those
-	-- of others.
+	-- of others. Nor do a million that nobody was there to hear: what is new is
+	-- heard beside them.
 	WHILE EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_lanes WHERE wake <= _at) LOOP
-		WITH alarms AS MATERIALIZED (
+		WITH oldest AS MATERIALIZED (
 			SELECT due, seq, endpoint_id, chain FROM outhook_alarms
-			WHERE due <= _at AND endpoint_id <> ALL (_held) ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
+			WHERE due <= _at AND endpoint_id <> ALL (_held) ORDER BY due LIMIT 800 FOR UPDATE SKIP LOCKED
+		), newest AS MATERIALIZED (
+			SELECT due, seq, endpoint_id, chain FROM outhook_alarms
+			WHERE due <= _at AND endpoint_id <> ALL (_held) AND (SELECT count(*) FROM oldest) = 800
+			ORDER BY due DESC LIMIT 200 FOR UPDATE SKIP LOCKED
+		), alarms AS MATERIALIZED (
+			SELECT * FROM oldest UNION SELECT * FROM newest
 		), rung AS MATERIALIZED (
 			SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
 		), lanes AS MATERIALIZED (
