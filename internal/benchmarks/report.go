@@ -191,7 +191,8 @@ figure is the median of its rounds, with the least and the greatest; one with a
 bound is met if the median is within it. A quotient is that of the two sides in the
 same round. The receiver of the requests is a process of its own on the same
 machine, on loopback, by HTTP without TLS. Request bodies have 1,024 bytes.
-PostgreSQL runs with its default settings, SQLite with synchronous=FULL and WAL.
+PostgreSQL runs with its default settings unless a scenario says otherwise, SQLite
+with synchronous=FULL and WAL.
 `
 }
 

@@ -25,14 +25,15 @@ const connections = 16
 
 // databases is where stores keep what they hold.
 type databases struct {
-	server *pg.Server // PostgreSQL with its default settings; nil if there is none
+	server *pg.Server // PostgreSQL; nil if there is none
 	dir    string     // of SQLite's files
 	made   int
 }
 
-// openDatabases starts a PostgreSQL server where that is installed.
-func openDatabases(ctx context.Context) (*databases, error) {
-	server, err := pg.Start(ctx, pg.Options{})
+// openDatabases starts a PostgreSQL server where that is installed, with its
+// default settings but for those given.
+func openDatabases(ctx context.Context, settings ...string) (*databases, error) {
+	server, err := pg.Start(ctx, pg.Options{Config: settings})
 	if err != nil && !(errors.Is(err, pg.ErrMissing) && os.Getenv("OUTHOOK_REQUIRE") == "") {
 		return nil, err
 	}
