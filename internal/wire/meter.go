@@ -75,7 +75,7 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 	}}
 }
 
-// leave says that the exchange is over.
+// leave says that the exchange no longer uses its connection.
 func (x *exchange) leave() {
 	if x.meter != nil {
 		x.meter.add(-1)

@@ -196,7 +196,9 @@ func (c *Client) through(ctx context.Context, x *exchange, r *http.Request, prox
 		GetConn: func(string) { x.connected.Store(false) },
 		GotConn: func(httptrace.GotConnInfo) { x.connected.Store(true) },
 	})
-	res, err := c.route(proxy).RoundTrip(r.WithContext(ctx))
+	p := c.route(proxy)
+	x.begin(p)
+	res, err := p.transport.RoundTrip(r.WithContext(ctx))
 	if err == nil && x.forward && tunnel.IsOwn(res) {
 		_ = res.Body.Close()
 		// A receiver can answer so too, and must not pass for an ill proxy.
@@ -243,9 +245,9 @@ func isTimeout(err error) bool {
 	return ok && e.Timeout()
 }
 
-// route returns the transport whose connections go through the proxy. They are
+// route returns the pool of the connections that go through the proxy. They are
 // never used for another, nor under other credentials.
-func (c *Client) route(proxy *url.URL) *http.Transport {
+func (c *Client) route(proxy *url.URL) *pool {
 	key := sha256.Sum256([]byte(proxy.String()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -262,17 +264,17 @@ func (c *Client) route(proxy *url.URL) *http.Transport {
 			c.routes[oldest].transport.CloseIdleConnections()
 			delete(c.routes, oldest)
 		}
-		r = &route{transport: c.newRoute(proxy)}
+		r = &route{pool: pool{transport: c.newRoute(proxy), all: c.pools}}
 		c.routes[key] = r
 	}
 	r.used = c.uses
-	return r.transport
+	return &r.pool
 }
 
 // route is a way through one proxy.
 type route struct {
-	transport *http.Transport
-	used      uint64 // the client's number of uses when it was last
+	pool
+	used uint64 // the client's number of uses when it was last
 }
 
 func (c *Client) newRoute(proxy *url.URL) *http.Transport {
@@ -341,8 +343,12 @@ func (c *Client) dialProxy(ctx context.Context, proxy *url.URL) (net.Conn, error
 		dial = c.direct.DialContext
 	}
 	conn, err := dial(ctx, "tcp", net.JoinHostPort(proxy.Hostname(), port))
-	if err != nil || proxy.Scheme != "https" {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = exchangeOf(ctx).pool.count(conn)
+	if proxy.Scheme != "https" {
+		return conn, nil
 	}
 	config := c.base.Clone()
 	config.ServerName = proxy.Hostname()

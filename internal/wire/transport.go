@@ -54,7 +54,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	sendOnce(sent)
 	x := &exchange{Context: ctx}
-	defer x.leave()
+	defer x.end()
 	res, err := t.client.roundTrip(x, sent)
 	if err != nil {
 		return nil, newError(ctx, err)

@@ -77,7 +77,8 @@ type Options struct {
 	// negative: nothing.
 	MaxResponseBytes int64
 	// IdlePerHost and Idle are how many idle connections are kept per host and
-	// in all; 0: 64 and 1,024.
+	// in all; 0: 64 and 1,024. As many again as Idle are kept through proxies and
+	// by the clients of [Client.WithTLS], by all of these together.
 	IdlePerHost, Idle int
 	// Dial replaces dialling, the guard included; for tests.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -94,7 +95,9 @@ type Client struct {
 	base      *tls.Config     // for proxies
 	config    *tls.Config     // for receivers
 	idle      [2]int          // connections kept: per host, in all
+	pools     *pools          // of routes, and of what WithTLS derives
 	transport *http.Transport // of what needs no proxy
+	pool      *pool           // of transport; nil: MaxIdleConns is bound enough for the one of New
 	maxBody   int64
 	buffers   *sync.Pool // of *[16 << 10]byte
 
@@ -137,22 +140,24 @@ func New(o Options) (*Client, error) {
 	if c.proxies == nil {
 		c.proxies = NewProxies(func(context.Context, string, error) {})
 	}
+	c.pools = &pools{limit: c.idle[1]}
 	c.open(config)
 	return c, nil
 }
 
 // WithTLS returns a client that differs in its TLS configuration towards
 // receivers, which change makes of a copy of this one's, and that uses none of
-// this one's connections.
+// this one's connections. What the two keep idle is bounded together.
 func (c *Client) WithTLS(change func(*tls.Config)) *Client {
 	config := c.base.Clone()
 	change(config)
 	config.InsecureSkipVerify, config.MinVersion = false, max(config.MinVersion, tls.VersionTLS12)
 	n := &Client{
 		guard: c.guard, dialer: c.dialer, direct: c.direct, replaced: c.replaced, proxy: c.proxy, proxies: c.proxies,
-		base: c.base, idle: [2]int{c.idle[0], c.idle[0]}, maxBody: c.maxBody, buffers: c.buffers,
+		base: c.base, idle: [2]int{c.idle[0], min(c.idle[0], c.idle[1])}, pools: c.pools, maxBody: c.maxBody, buffers: c.buffers,
 	}
 	n.open(config)
+	n.pool = &pool{transport: n.transport, all: n.pools}
 	return n
 }
 
@@ -224,7 +229,7 @@ func (c *Client) Post(ctx context.Context, u *url.URL, h http.Header, body []byt
 		}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
-	defer x.leave()
+	defer x.end()
 	res, err := c.roundTrip(x, &r)
 	if err != nil {
 		// What such a receiver says of the certificate comes after the handshake,
@@ -275,6 +280,7 @@ func (c *Client) roundTrip(x *exchange, r *http.Request) (*http.Response, error)
 	var res *http.Response
 	var err error
 	if proxy == nil {
+		x.begin(c.pool)
 		res, err = c.transport.RoundTrip(r.WithContext(ctx))
 	} else if err = c.guard.behind(r.URL); err == nil { // it will not see the address that the proxy dials
 		res, err = c.through(ctx, x, r, proxy)
@@ -299,6 +305,7 @@ type exchange struct {
 	certificate atomic.Bool // it made a connection whose receiver asked for one
 
 	secured      bool
+	pool         *pool  // of its connections
 	meter        *meter // of its connection, if that is secured
 	conns, dials atomic.Int32
 
@@ -306,6 +313,19 @@ type exchange struct {
 	forward   bool         // it is the proxy that makes the request, rather than a tunnel
 	connected atomic.Bool  // it has a connection, whoever opened that
 	stage     atomic.Int32 // how far its own attempt to connect has come
+}
+
+// begin says that the exchange uses the pool.
+func (x *exchange) begin(p *pool) {
+	x.pool = p
+	p.begin()
+}
+
+// end says that the exchange is over, with the body of its response closed. A
+// dial may go on for a later one, and still asks for the pool.
+func (x *exchange) end() {
+	x.leave()
+	x.pool.end()
 }
 
 type exchangeKey struct{}
@@ -345,7 +365,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
-	return c.metered(x, conn), nil
+	return c.metered(x, x.pool.count(conn)), nil
 }
 
 // metered bounds what comes on a connection that may turn out to be of HTTP/2.
