@@ -149,8 +149,12 @@ type Config struct {
 	// alone gets at most half of it, and so do all those together that are
 	// slow or have not answered yet. What Publish hands over to Run may take
 	// three quarters of it, so that the rest is left to what waits in the queue.
-	// Up to twice as many idle connections are kept beside those in use.
-	// Defaults to 256.
+	// The last of 32 places are for endpoints that have no request in flight, and
+	// half of these for tenants that have less than half of Concurrency.
+	// Up to twice as many idle connections are kept, for each network, beside those
+	// in use, and up to twice as many again by all endpoints with TLS of their own
+	// and through all proxies together, of which the least recently used are closed
+	// first. Defaults to 256.
 	Concurrency int
 	// EndpointConcurrency is how many requests are in flight to an endpoint
 	// that has no Concurrency of its own. Defaults to 16.
@@ -163,9 +167,10 @@ type Config struct {
 	AutoDisable time.Duration
 	// NoBreaker lets every delivery keep the timetable of its policy, and use up
 	// its attempts, even to an endpoint that keeps failing. Without it, an
-	// endpoint that has failed 5 different deliveries in a row is left alone and
-	// probed with one of them at growing intervals, from 5 seconds to 15 minutes,
-	// until one succeeds; the others wait without an attempt. That an endpoint
+	// endpoint that has failed 5 different deliveries in a row, as one process has
+	// seen it, is left alone by all and probed with one of them at growing
+	// intervals, from 5 seconds to 15 minutes, until one succeeds; the others wait
+	// without an attempt. That an endpoint
 	// asks to be left alone (429, Retry-After) is respected in any case.
 	NoBreaker bool
 	// Retention is how long finished deliveries, their attempts and events are
@@ -1181,11 +1186,14 @@ func (r *run) deliver(j *job) {
 		r.add(r.storing, j, r.outcome(r.storing, j.target, &j.Claimed, r.crashed(&j.Claimed, j.target)))
 		return
 	}
-	took := time.Since(j.asked)
-	if j.made.Slow() { // the endpoint is ready for the next claim, if too late for this one
-		took += j.target.profile.Timeout
+	// An attempt that outlives its lease may arrive behind another process's, even
+	// behind the next delivery of its ordering key. So it is not made if it could: the
+	// process was stopped, or opening the endpoint took long.
+	slack := r.config.Lease - j.target.profile.Timeout
+	if !j.made.Slow() { // of a Lease that is hardly longer than the Timeout, a claim may take all
+		slack = max(slack, min(r.config.Lease/2, time.Second))
 	}
-	if took > r.config.Lease { // the process was stopped: another has it, or will
+	if time.Since(j.asked) > slack {
 		r.giveBack(j, 0)
 		return
 	}

@@ -1116,6 +1116,35 @@ func TestALoneDeliveryIsNotSlowedByTheBreaker(t *testing.T) {
 	})
 }
 
+// What an endpoint has asked for is over when it is; that it fails then is as if it
+// had never asked.
+func TestAfterAPauseThatWasAskedForADeliveryKeepsItsTimetable(t *testing.T) {
+	for name, without := range map[string]bool{"a lone delivery": false, "without a breaker": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Bool
+				receiver := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+					if asked.CompareAndSwap(false, true) {
+						w.WriteHeader(http.StatusTooManyRequests)
+						return
+					}
+					w.WriteHeader(http.StatusInternalServerError)
+				})
+				config := testConfig(receiver)
+				config.NoBreaker, config.Profile.Retry = without, every(10*time.Second)
+				d := newDispatcher(t, NewMemoryStore(), config)
+				register(t, d.View, Endpoint{})
+				start(t, d)
+				publish(t, d, Event{})
+				time.Sleep(time.Hour + time.Minute)
+				if got := len(receiver.all()); got < 330 { // each at most a PollInterval late
+					t.Errorf("%d attempts in an hour, want 360", got)
+				}
+			})
+		})
+	}
+}
+
 func TestTheTimeoutCoversTheWholeAttempt(t *testing.T) {
 	const timeout = 3 * time.Second
 	for _, tt := range []struct {
@@ -2021,6 +2050,55 @@ func TestSlowEndpointsHoldHalfOfThePlaces(t *testing.T) {
 			t.Errorf("slow endpoints held %d places of 10, want 5", got)
 		}
 	})
+}
+
+// Endpoints that have been quick may stop answering all at once, so many of one
+// tenant even that each has but one request. Another tenant's, and another endpoint,
+// find a place nevertheless.
+func TestQuickEndpointsThatStopAnsweringTogetherLeavePlaces(t *testing.T) {
+	for name, tt := range map[string]struct {
+		endpoints, events int
+		others            []string
+	}{
+		"a few with a backlog": {16, 40, []string{"acme", "other"}},
+		"many with an event":   {300, 1, []string{"other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var stopped atomic.Bool
+				receiver := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+					if stopped.Load() && !strings.HasPrefix(q.Host, "healthy") {
+						hang(w, q)
+					}
+				})
+				d := newDispatcher(t, NewMemoryStore(), testConfig(receiver))
+				start(t, d)
+				for n := range tt.endpoints {
+					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://stopping%d.example/", n), Tenant: "acme", Events: []string{"turn"}})
+				}
+				for _, tenant := range tt.others {
+					register(t, d.View, Endpoint{URL: "http://healthy-" + tenant + ".example/", Tenant: tenant, Events: []string{"single"}})
+					publish(t, d, Event{Type: "single", Tenant: tenant})
+				}
+				publish(t, d, Event{Type: "turn", Tenant: "acme"})
+				time.Sleep(2 * time.Second) // all are known to be quick
+				stopped.Store(true)
+				for range tt.events {
+					publish(t, d, Event{Type: "turn", Tenant: "acme"})
+				}
+				time.Sleep(500 * time.Millisecond)
+				for _, tenant := range tt.others {
+					published := time.Now()
+					id := publish(t, d, Event{Type: "single", Tenant: tenant}).EventID
+					time.Sleep(time.Second)
+					got := receiver.to("healthy-" + tenant + ".example")
+					if last := got[len(got)-1]; last.Header.Get("Webhook-Id") != id || last.At.Sub(published) > 50*time.Millisecond {
+						t.Errorf("an event of %s waits for endpoints that do not answer", tenant)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestAnOrderedEndpointKeepsTheOrderOfEachKey(t *testing.T) {

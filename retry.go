@@ -328,8 +328,9 @@ func (d *Dispatcher) blame(ctx context.Context, s *Settlement, t *target, c *Cla
 		failing = now.Sub(since)
 	}
 	open, span := t.breaker.Failed(c.Delivery.ID, now)
-	s.Pause = 0
-	if open || !c.Endpoint.NotBefore.IsZero() {
+	// One that was left alone without having asked for it was so because of
+	// another process's breaker.
+	if open || !d.config.NoBreaker && !c.Endpoint.NotBefore.IsZero() && !t.breaker.Asked() {
 		s.Pause = min(max(failing/4, minPause), maxPause)
 	}
 	// What asks for less asks for all of it, not for one delivery.

@@ -86,9 +86,9 @@
 //
 // Requests go to public addresses by HTTPS only, unless [Network] says otherwise;
 // redirects are not followed. Each endpoint has its own bounds ([Endpoint].Concurrency,
-// RateLimit), slow ones share at most half of [Config].Concurrency, and one that
-// fails for delivery after delivery is left alone and probed now and then, so that
-// no endpoint holds up another.
+// RateLimit), slow ones share at most half of [Config].Concurrency, the last places
+// are for those who have none, and one that fails for delivery after delivery is left
+// alone and probed now and then, so that no endpoint holds up another.
 //
 // # Egress
 //
@@ -290,8 +290,11 @@ type Endpoint struct {
 	Concurrency int
 	// Ordered delivers the events of one [Event].OrderingKey strictly one
 	// after the other, in the order of Publish: the next starts when the one
-	// before it is delivered or given up. [ErrNotSupported] with a store that
-	// cannot do so.
+	// before it is delivered or given up. Of events that were published in
+	// transactions that overlap, the order is that of the commits, as far as a
+	// later event was on its way before an earlier one was committed: publish what
+	// must keep its order in transactions that follow each other.
+	// [ErrNotSupported] with a store that cannot do so.
 	Ordered bool
 	// CreatedBy says who registered it; empty takes the actor of [WithActor].
 	// Immutable.
@@ -316,7 +319,7 @@ type Endpoint struct {
 	// while healthy.
 	FailingSince time.Time
 	// NotBefore is until when the endpoint is left alone, because it kept
-	// failing; zero otherwise.
+	// failing or asked for it (429, Retry-After); zero otherwise.
 	NotBefore time.Time
 	// CreatedAt and UpdatedAt are on the store's clock.
 	CreatedAt, UpdatedAt time.Time

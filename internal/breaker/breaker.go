@@ -72,6 +72,13 @@ func (b *Breaker) Ask(pause time.Duration, now time.Time) time.Duration {
 	return max(b.until.Sub(now), 0)
 }
 
+// Asked reports whether a pause was asked for since the last success.
+func (b *Breaker) Asked() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.asked.IsZero()
+}
+
 // Succeeded closes the breaker and ends the pause, unless that was asked for
 // since the work began: it reports whether it does.
 func (b *Breaker) Succeeded(began time.Time) bool {

@@ -2,6 +2,10 @@
 // many a second of one key, and no more than half of all for one key, or for
 // all keys together that are not known to be quick.
 //
+// The last thirty-second part of the places is spared for keys of which nothing has been
+// started yet, and the last half of that for those whose group does not have half
+// of all places: quick keys, too, may stop coming to an end all at once.
+//
 // A key is quick while its work takes less than a second. One whose work takes
 // longer, and one whose first work is not done yet, is wary: the wary together
 // get at most half of the places, so that the other half is there for the quick.
@@ -42,9 +46,11 @@ const maxParked = 1000
 type Gate struct {
 	size     int
 	inflight int
-	held     int // in flight of wary keys
+	held     int // in flight of wary keys,
+	doubted  int // and of those among them that are said to be failing and not known
 	changed  bool
 	keys     map[string]*Key
+	groups   map[string]int // in flight of each
 	room     map[string]int
 	wary     map[*Key]struct{}
 	limited  map[*Key]struct{}    // keys that wait for their rate
@@ -82,7 +88,7 @@ type Pass struct {
 func New(size int) *Gate {
 	return &Gate{
 		size: size,
-		keys: make(map[string]*Key), room: make(map[string]int),
+		keys: make(map[string]*Key), groups: make(map[string]int), room: make(map[string]int),
 		wary: make(map[*Key]struct{}), limited: make(map[*Key]struct{}), waiting: make(map[*Key]struct{}),
 		parked: make(map[string]time.Time),
 	}
@@ -98,7 +104,10 @@ func (g *Gate) Key(name, group string, limit int, perSecond float64, failing boo
 		g.wary[k] = struct{}{}
 	}
 	k.used = now
-	k.group, k.limit, k.failing = group, limit, failing
+	k.limit = limit
+	g.count(k, -k.inflight)
+	k.group, k.failing = group, failing
+	g.count(k, k.inflight)
 	switch burst := max(1, int(math.Ceil(min(perSecond, 1e6)/10))); {
 	case perSecond <= 0:
 		k.limiter = nil
@@ -115,7 +124,8 @@ func (g *Gate) Key(name, group string, limit int, perSecond float64, failing boo
 // stands there; of any other key one, after which it is in room. wait is until a
 // key's rate allows more or what is parked is let go, 0 if none waits for that.
 // room is valid until the next call of any method, and has not many more names
-// than there are places or parked ones.
+// than there are places or parked ones, unless the last few places are to be had,
+// which a group with half of all gets nothing of.
 func (g *Gate) Plan(now time.Time) (free int, room map[string]int, wait time.Duration) {
 	g.age(now)
 	if g.changed {
@@ -134,11 +144,50 @@ func (g *Gate) Plan(now time.Time) (free int, room map[string]int, wait time.Dur
 			wait = until
 		}
 	}
-	room = g.room
-	if len(g.parked) > 0 {
-		room, wait = g.withoutParked(wait, now)
+	free, room = g.size-g.inflight, g.room
+	if free > g.spared() {
+		free -= g.spared()
+	} else if free > 0 {
+		free, room = g.strangers()
 	}
-	return g.size - g.inflight, room, wait
+	if len(g.parked) > 0 {
+		room, wait = g.withoutParked(room, wait, now)
+	}
+	return free, room, wait
+}
+
+// spared is how many of the last places are not for every key.
+func (g *Gate) spared() int { return g.size / 32 }
+
+// strangers returns what may start in the places that are spared, one of a key.
+func (g *Gate) strangers() (free int, room map[string]int) {
+	room = maps.Clone(g.room)
+	for name, n := range room {
+		if room[name] = min(n, 1); g.keys[name].inflight > 0 {
+			room[name] = 0
+		}
+	}
+	if free = g.size - g.spared()/2 - g.inflight; free > 0 {
+		return free, room
+	}
+	for name, k := range g.keys {
+		if g.groups[k.group] >= g.half() {
+			room[name] = 0
+		}
+	}
+	return g.size - g.inflight, room
+}
+
+// isFor reports whether the next place is for a key.
+func (g *Gate) isFor(k *Key) bool {
+	switch left := g.size - g.inflight; {
+	case left > g.spared():
+		return true
+	case left > g.spared()/2:
+		return k.inflight == 0
+	default:
+		return left > 0 && k.inflight == 0 && g.groups[k.group] < g.half()
+	}
 }
 
 // Park makes Plan leave no room for a name until then, unless very many are parked
@@ -151,8 +200,8 @@ func (g *Gate) Park(name string, until time.Time) {
 
 // withoutParked returns the room that is left when nothing of what is parked is
 // started, and how long to wait at the most.
-func (g *Gate) withoutParked(wait time.Duration, now time.Time) (map[string]int, time.Duration) {
-	room := maps.Clone(g.room)
+func (g *Gate) withoutParked(room map[string]int, wait time.Duration, now time.Time) (map[string]int, time.Duration) {
+	room = maps.Clone(room)
 	for name, until := range g.parked {
 		left := until.Sub(now)
 		if left <= 0 {
@@ -237,7 +286,7 @@ func (g *Gate) Inflight() int { return g.inflight }
 func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	k.used = now
 	k.came++
-	if g.inflight >= g.size || g.allowed(k, now) < 1 {
+	if !g.isFor(k) || g.allowed(k, now) < 1 {
 		if k.wary && g.held >= g.half() {
 			g.waiting[k] = struct{}{}
 		}
@@ -250,6 +299,7 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	*p = Pass{key: k, started: now}
 	g.inflight++
 	k.inflight++
+	g.count(k, 1)
 	if k.wary {
 		g.held++
 		g.changed = true
@@ -279,10 +329,12 @@ func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
 func (g *Gate) Leave(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
+	g.count(k, -k.inflight)
 	k.known = true
 	k.used = now
 	g.inflight--
 	k.inflight--
+	g.count(k, k.inflight)
 	if k.wary {
 		g.held--
 		g.changed = true
@@ -298,6 +350,7 @@ func (g *Gate) Leave(p *Pass, now time.Time) {
 func (g *Gate) Undo(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
+	g.count(k, -1)
 	g.inflight--
 	k.inflight--
 	if k.wary {
@@ -374,22 +427,37 @@ func (g *Gate) setWary(k *Key, wary bool) {
 	}
 }
 
+// doubted reports whether a key is said to be failing, and whether it still is has
+// yet to be found out. Such a key is wary.
+func (k *Key) doubted() bool { return k.failing && !k.known }
+
+// count counts n more in flight of a key, in its group and, if it is doubted, among
+// these.
+func (g *Gate) count(k *Key, n int) {
+	if g.groups[k.group] += n; g.groups[k.group] == 0 {
+		delete(g.groups, k.group)
+	}
+	if k.doubted() {
+		g.doubted += n
+	}
+}
+
 // half is what one key, and the wary ones together, may have of the places.
 func (g *Gate) half() int { return max(1, g.size/2) }
 
 // allowed returns how much of the key may start now.
 func (g *Gate) allowed(k *Key, now time.Time) int {
 	half := g.half()
-	n, share := min(k.limit, half), half
+	n := min(k.limit, half)
 	if !k.known {
 		n = min(n, 1)
-		if k.failing {
-			share = max(1, half/2)
-		}
 	}
 	n -= k.inflight
 	if k.wary {
-		n = min(n, share-g.held)
+		n = min(n, half-g.held)
+	}
+	if k.doubted() {
+		n = min(n, max(1, half/2)-g.doubted)
 	}
 	if k.limiter != nil && n > 0 {
 		n = min(n, int(k.limiter.TokensAt(now)))

@@ -219,6 +219,65 @@ func TestTheFailingThatAreNotKnownLeavePlacesToOthersThatAreNot(t *testing.T) {
 	}
 }
 
+func TestTheLastPlacesAreForOtherKeysAndOtherGroups(t *testing.T) {
+	h := newHouse(t, 128) // of which 4 are spared, 2 of them for other groups
+	enter := func(name, group string) bool {
+		h.Helper()
+		p := new(Pass)
+		return h.Enter(h.Key(name, group, 64, 0, false, h.now), p, h.now)
+	}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		h.leave(h.enter(name, 64, 0))
+	}
+	for n := range 124 {
+		if !enter([]string{"a", "b"}[n%2], "") {
+			t.Fatalf("the %dth found no place", n+1)
+		}
+	}
+	h.free(2)
+	h.room("a", 0)
+	h.room("c", 1)
+	if enter("a", "") || !enter("c", "") || enter("c", "") || !enter("d", "") {
+		t.Error("what is spared is not for one of each other key")
+	}
+	h.free(2)
+	h.room("f", 0)
+	if enter("f", "") || !enter("e", "other") || enter("e", "other") {
+		t.Error("the last ones are not for other groups")
+	}
+	h.free(1)
+	h.Key("g", "third", 1, 0, false, h.now)
+	if !enter("g", "third") {
+		t.Error("the last one is not for another group")
+	}
+	h.free(0)
+}
+
+func TestTheFailingThatAreNotKnownFindPlacesBesideTheSlow(t *testing.T) {
+	h := newHouse(t, 16)
+	slow := h.enter("slow", 5, 0)
+	h.now = h.now.Add(2 * slowAfter)
+	h.leave(slow)
+	for range 5 {
+		h.enter("slow", 5, 0)
+	}
+	key := h.Key("failing", "", 5, 0, true, h.now)
+	first := new(Pass)
+	if !h.Enter(key, first, h.now) {
+		t.Fatal("a failing key found no place, though the slow have less than the half")
+	}
+	// It is doubted no more, whichever it is told first.
+	h.Key("failing", "", 5, 0, false, h.now)
+	h.leave(first)
+	for n := range 3 {
+		if p := new(Pass); h.Enter(h.Key(fmt.Sprint("other", n), "", 5, 0, true, h.now), p, h.now) {
+			h.Undo(p, h.now)
+		} else {
+			t.Errorf("failing key %d found no place that was left", n)
+		}
+	}
+}
+
 func TestAKeyThatWaitsForItsRateIsLookedAtAgain(t *testing.T) {
 	h := newHouse(t, 8)
 	h.leave(h.enter("a", 5, 1.0/3600))
