@@ -54,12 +54,13 @@
 // COMMITTED, PostgreSQL's default, these are the endpoints that are committed
 // when Publish is called, and those that the transaction itself registered;
 // under REPEATABLE READ and SERIALIZABLE, those that were when the transaction
-// began. SQLite is always like the latter, and as it has one writer at a time,
-// nothing can be registered between. An event ID that another, open transaction
-// has published keeps this Publish waiting for that one's end, and others for
-// some hundredths of a second at most; View.Unregister likewise waits for open
-// transactions that have published to that endpoint, and one that is open itself
-// keeps those waiting who publish to it.
+// began; if one of these was deleted since, PostgreSQL says that it could not
+// serialize access (SQLSTATE 40001), and the transaction is to be repeated. SQLite is
+// always like the latter, and as it has one writer at a time, nothing can be
+// registered between. An event ID that another, open transaction has published keeps
+// this Publish waiting for that one's end, and others for some hundredths of a second
+// at most; View.Unregister likewise waits for open transactions that have published to
+// that endpoint, and one that is open itself keeps those waiting who publish to it.
 //
 // # Broken connections
 //
@@ -450,15 +451,22 @@ func (s *Store) transact(ctx context.Context, d durability, f func(Querier) erro
 	if _, ok := s.dialect.(sqlite); ok || s.isolated.Load() {
 		return s.atomically(ctx, d, f)
 	}
+	broken := func(err error) error { return fmt.Errorf("%w: %w", webhook.ErrUncertain, err) }
 	for n := 1; ; n++ {
 		conn, err := s.db.Conn(ctx)
-		if err != nil {
+		switch {
+		case err != nil && n > 1: // and what was carried out before remains unknown
+			return broken(err)
+		case err != nil:
 			return err
 		}
 		err = f(sqlQuerier{conn})
 		_ = conn.Close() // gives it back
-		if n == retries || !errors.Is(err, driver.ErrBadConn) {
+		switch {
+		case !errors.Is(err, driver.ErrBadConn):
 			return uncertain(err)
+		case n == retries:
+			return broken(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,35 @@ func TestNothingIsUncertainWhileTheDatabaseCannotBeReached(t *testing.T) {
 	}
 }
 
+// lost is a database whose connections break at the first statement, of which
+// nobody knows whether it was carried out; there are only so many of them.
+type lost struct{ connections atomic.Int32 }
+
+func (l *lost) Connect(context.Context) (driver.Conn, error) {
+	if l.connections.Add(-1) < 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return lostConn{}, nil
+}
+func (*lost) Driver() driver.Driver { return nil }
+
+type lostConn struct{}
+
+func (lostConn) Prepare(string) (driver.Stmt, error) { return nil, driver.ErrBadConn }
+func (lostConn) Begin() (driver.Tx, error)           { return nil, driver.ErrBadConn }
+func (lostConn) Close() error                        { return nil }
+
+func TestWhatABrokenConnectionLeftOpenIsUncertain(t *testing.T) {
+	for name, connections := range map[string]int32{"no other connection": 1, "every connection breaks": 1000} {
+		l := new(lost)
+		l.connections.Store(connections)
+		_, err := New(sql.OpenDB(l), PostgreSQL).Enqueue(t.Context(), []webhook.Publication{{Event: webhook.EventRecord{ID: "x"}}})
+		if !errors.Is(err, webhook.ErrUncertain) {
+			t.Errorf("%s: Enqueue returned %v, want %v", name, err, webhook.ErrUncertain)
+		}
+	}
+}
+
 func TestOnlyWhatMayHaveHappenedIsUncertain(t *testing.T) {
 	for _, c := range []struct {
 		err       error
@@ -107,7 +137,7 @@ func TestOnlyWhatMayHaveHappenedIsUncertain(t *testing.T) {
 		{state("XX000"), true},
 		{io.ErrUnexpectedEOF, true},
 		{context.DeadlineExceeded, true},
-		{driver.ErrBadConn, false}, // by its definition
+		{driver.ErrBadConn, false}, // by its definition; see transact
 		{sql.ErrTxDone, false},
 	} {
 		if got := errors.Is(uncertain(c.err), webhook.ErrUncertain); got != c.uncertain {

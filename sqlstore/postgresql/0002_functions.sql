@@ -442,11 +442,13 @@ BEGIN
 	DELETE FROM outhook_leases l USING mine m WHERE l.until = m.until AND l.seq = m.seq AND l.until = ANY (ARRAY(SELECT until FROM mine));
 
 	IF _left < _max THEN
-		-- Who holds a lane is alone in leasing and removing what is not leased.
-		UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true WHERE d.id = ANY (_taken);
+		-- Who holds a lane is alone in leasing what is not leased; but what a lease that
+		-- ran out has returned may still be settled under it.
+		UPDATE outhook_pending d SET next_attempt = _until, lease = d.lease + 1, leased = true
+		WHERE d.id = ANY (_taken) AND NOT d.leased AND d.due <= _at;
 		GET DIAGNOSTICS _count = ROW_COUNT;
 		IF _count < cardinality(_taken) THEN
-			RAISE EXCEPTION 'a delivery was removed meanwhile' USING ERRCODE = 'serialization_failure';
+			RAISE EXCEPTION 'a delivery was removed or settled meanwhile' USING ERRCODE = 'serialization_failure';
 		END IF;
 		INSERT INTO outhook_leases (until, ids) SELECT _until, _taken[k:k + 99] FROM generate_series(1, cardinality(_taken), 100) AS k;
 		RETURN QUERY
