@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 func TestEveryScenarioPrintsItsTable(t *testing.T) {
 	s := size{
 		rounds: 1, deliveries: 130, queued: 20, stuck: 20, backlog: 130, pending: [2]int{200, 400}, endpoints: 20,
-		mixed: 100, samples: 100, flood: 2000, flooding: 300 * time.Millisecond, wide: 20, soaking: 20 * time.Millisecond,
-		publishing: 50 * time.Millisecond, idling: 50 * time.Millisecond, finished: 2000, waiting: 400, logged: 1000, churn: time.Millisecond,
+		mixed: 100, samples: 100, flood: 10_000, flooding: 300 * time.Millisecond, wide: 20, soaking: 20 * time.Millisecond,
+		publishing: 50 * time.Millisecond, idling: 50 * time.Millisecond, woken: 5, finished: 2000, waiting: 400, logged: 1000, churn: time.Millisecond,
 		cpuProfile: t.TempDir() + "/cpu",
 	}
 	var out bytes.Buffer
@@ -46,12 +46,13 @@ func TestEveryScenarioPrintsItsTable(t *testing.T) {
 		"\nmix ", "memory: mixed / all healthy, p99 of ", "SQLite: mixed / all healthy, p99 of ",
 		"\nflood ", "memory: single events, p99 from Publish of 3 ", "SQLite: single events, p99 from Publish of 3 ",
 		"\nsoak ", "memory: live heap, last tenth / third ", "SQLite: goroutines, last tenth / third ",
-		"\nidle ", "SQLite: from Publish to the request",
+		"\nidle ", "SQLite: idle ", "SQLite: from Publish to the request",
 	}
 	if !strings.Contains(out.String(), "\nPostgreSQL is not installed") {
 		wants = append(wants, "PostgreSQL: beside one that is stuck / alone ",
 			"Outhook on PostgreSQL / River ", "Outhook on PostgreSQL / River, attempts logged ", "Outhook on PostgreSQL, 64 endpoints / River, attempts logged ",
 			"PostgreSQL: together / alone ", "PostgreSQL: idle ", "PostgreSQL: from Publish to the request",
+			"PostgreSQL with pgwake: p99 from Publish to the request of 5 ",
 			"PostgreSQL: mixed / all healthy, p99 of ", "PostgreSQL: single events, p99 from Publish of 3 ",
 			"\nportal ", "calls, failed, p95 ",
 			"\nsize ", "full / empty ", "after / before ",

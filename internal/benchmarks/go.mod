@@ -22,6 +22,7 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/outhook/webhook/internal/integration v0.0.0
+	github.com/outhook/webhook/sqlstore/pgwake v0.0.0
 	github.com/riverqueue/river v0.51.0
 	github.com/riverqueue/river/riverdriver v0.51.0 // indirect
 	github.com/riverqueue/river/riverdriver/riverpgxv5 v0.51.0
@@ -41,3 +42,5 @@ require (
 replace github.com/outhook/webhook => ../../
 
 replace github.com/outhook/webhook/internal/integration => ../integration
+
+replace github.com/outhook/webhook/sqlstore/pgwake => ../../sqlstore/pgwake

@@ -11,23 +11,36 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/driver"
 
 	"github.com/outhook/webhook"
 	"github.com/outhook/webhook/sqlstore"
+	"github.com/outhook/webhook/sqlstore/pgwake"
 )
 
-// pauses are how long after the last delivery, which a poll follows at once, an
-// idle Dispatcher is given the next event by another process.
-var pauses = []time.Duration{20 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, 750 * time.Millisecond}
+// quiet is how long after a delivery, which a poll follows at once, a Dispatcher
+// is idle for certain.
+const quiet = 20 * time.Millisecond
+
+// pauses are how long after the last delivery an idle Dispatcher is given the next
+// event by another process.
+var pauses = []time.Duration{quiet, 250 * time.Millisecond, 500 * time.Millisecond, 750 * time.Millisecond}
 
 // idle measures how often a Dispatcher that has nothing to do asks its database,
 // and how soon it delivers what another process has published.
 func idle(ctx context.Context, s size, d *databases) ([]figure, error) {
-	return ofEach(ctx, d.kinds(), func(k kind, r *receiver) ([]figure, error) { return idleOf(ctx, k, s, r) })
+	figures, err := ofEach(ctx, d.kinds(), func(k kind, r *receiver) ([]figure, error) { return idleOf(ctx, k, s, r) })
+	if err != nil || d.server == nil {
+		return figures, err
+	}
+	waking := []kind{{name: "PostgreSQL with pgwake", open: d.openPostgreSQL}}
+	woken, err := ofEach(ctx, waking, func(k kind, r *receiver) ([]figure, error) { return wokenOf(ctx, k, s, r) })
+	return append(figures, woken...), err
 }
 
 // idleOf measures with one kind of store.
-func idleOf(ctx context.Context, k kind, s size, r *receiver) (figures []figure, err error) {
+func idleOf(ctx context.Context, k kind, s size, r *receiver) (_ []figure, err error) {
 	store, err := k.open(ctx)
 	if err != nil {
 		return nil, err
@@ -77,13 +90,68 @@ func idleOf(ctx context.Context, k kind, s size, r *receiver) (figures []figure,
 		}
 		rates = append(rates, float64(calls.Load()-before)/time.Since(start).Seconds())
 	}
+	asked := figure{name: k.name + ": idle", unit: "statements/s", rounds: rates}
 	if store.dialect == sqlstore.PostgreSQL {
-		figures = append(figures, figure{name: k.name + ": idle", unit: "calls of the server/s", rounds: rates, bound: bound{atMost, 2}})
+		asked.unit, asked.bound = "calls of the server/s", bound{atMost, 2}
 	}
-	return append(figures, figure{
+	return []figure{asked, {
 		name: fmt.Sprintf("%s: from Publish to the request, slowest of %d", k.name, len(pauses)),
 		unit: "ms", rounds: latencies, bound: bound{atMost, 1000},
-	}), nil
+	}}, nil
+}
+
+// wokenOf measures how soon a Dispatcher that never polls delivers what another
+// process has published, of which pgwake tells.
+func wokenOf(ctx context.Context, k kind, s size, r *receiver) (_ []figure, err error) {
+	store, err := k.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.close()) }()
+	publisher, err := newDispatcher(pgwake.New(sqlstore.New(store.db, store.dialect), nil), inFlight, inFlight)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := publisher.Register(ctx, webhook.Endpoint{URL: r.url + "/quick"}); err != nil {
+		return nil, err
+	}
+	// As another process has it: nothing but the database is shared.
+	db, err := sql.Open(store.driver, store.dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	config := newConfig(inFlight, inFlight)
+	config.PollInterval = time.Hour
+	deliverer, err := webhook.NewDispatcher(pgwake.New(sqlstore.New(db, store.dialect), func(ctx context.Context) (*pgx.Conn, error) {
+		return pgx.Connect(ctx, store.dsn)
+	}), config)
+	if err != nil {
+		return nil, err
+	}
+	var medians, p99s []float64
+	err = whileRunning(ctx, deliverer, "", func() error {
+		// No sample: it waits until the deliverer listens.
+		if _, err := latencyOf(ctx, publisher, r, 0); err != nil {
+			return err
+		}
+		latencies := make([]float64, s.woken)
+		for range s.rounds {
+			for n := range latencies {
+				latency, err := latencyOf(ctx, publisher, r, quiet)
+				if err != nil {
+					return err
+				}
+				latencies[n] = float64(latency) / float64(time.Millisecond)
+			}
+			medians, p99s = append(medians, percentile(latencies, 50)), append(p99s, percentile(latencies, 99))
+		}
+		return nil
+	})
+	return []figure{
+		{name: k.name + ": median from Publish to the request", unit: "ms", rounds: medians},
+		{name: fmt.Sprintf("%s: p99 from Publish to the request of %d", k.name, s.woken), unit: "ms", rounds: p99s, bound: bound{atMost, 20}},
+	}, err
 }
 
 // latencyOf publishes an event and returns how long it took to arrive.
@@ -120,11 +188,16 @@ func wait(ctx context.Context, d time.Duration) error {
 // counted opens the store's database once more, so that what is sent to its
 // server is counted: a call is one or several messages that are sent at once,
 // such as a statement with its arguments, or a check of the driver's whether the
-// connection still works. There is no server, and nothing to count, with SQLite.
+// connection still works. SQLite has no server; its statements are counted, those
+// that begin and end a transaction among them.
 func (s *store) counted() (*sql.DB, *atomic.Int64, error) {
 	calls := new(atomic.Int64)
 	if s.dialect != sqlstore.PostgreSQL {
-		db, err := sql.Open(s.driver, s.dsn)
+		count := func(sqlite3.TraceEvent, any, any) error {
+			calls.Add(1)
+			return nil
+		}
+		db, err := driver.Open(s.dsn, func(c *sqlite3.Conn) error { return c.Trace(sqlite3.TRACE_STMT, count) })
 		return db, calls, err
 	}
 	config, err := pgx.ParseConfig(s.dsn)

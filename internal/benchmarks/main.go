@@ -16,9 +16,9 @@
 //	memory     what a pending delivery takes in memory
 //	durable    SQLite and PostgreSQL, beside that loop and a worker of River
 //	group      64 goroutines that publish, beside one that commits per event
-//	idle       what an idle Dispatcher asks of PostgreSQL, and how soon it wakes
+//	idle       what an idle Dispatcher asks of its database, and how soon it wakes
 //	mix        healthy endpoints beside slow, failing and hanging ones
-//	flood      single events beside a million of another tenant's
+//	flood      single events beside a million of another tenant's and more
 //	wide       endpoints on 10,000 addresses
 //	soak       full load for a while: whether memory and goroutines stay flat
 //	portal     each page of the portal, on PostgreSQL with a long log
@@ -72,6 +72,7 @@ type size struct {
 	backlog    int           // deliveries in a round of the durable scenario
 	publishing time.Duration // in a round of the group scenario
 	idling     time.Duration // in a round of the idle scenario
+	woken      int           // events there that a waker tells of
 	pending    [2]int        // in the store of the memory scenario
 	endpoints  int           // there and in the size scenario
 	finished   int           // deliveries in the size scenario
@@ -80,7 +81,7 @@ type size struct {
 	mixed      int           // endpoints in the mix scenario
 	samples    int           // of healthy endpoints in a run of the mix scenario
 	mixing     time.Duration // that such a run takes at least
-	flood      int           // events in the flood scenario
+	flood      int           // events in the flood scenario, before it is kept up
 	flooding   time.Duration // for which single events are published beside them
 	wide       int           // endpoints in the wide scenario
 	soaking    time.Duration // in the soak scenario
@@ -89,13 +90,17 @@ type size struct {
 	cpuProfile string
 }
 
+// idling is the time from one count of the running Dispatchers to the next, so that
+// each round has one.
+const idling = 10 * time.Second
+
 // fullSizes are the values of flags that -full sets, unless they are given.
 var fullSizes = map[string]string{"samples": "20000", "mixing": "10s", "flood": "1000000", "flooding": "1m", "wide": "10000", "soaking": "10m", "logged": "1000000"}
 
 // run measures what the arguments ask for, prints it, and reports whether every
 // bound was met.
 func run(ctx context.Context, args []string, out io.Writer) (met bool, err error) {
-	s := size{mixed: 1000, queued: 1000, stuck: 100_000, publishing: 2 * time.Second, idling: 5 * time.Second, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
+	s := size{mixed: 1000, queued: 1000, stuck: 100_000, publishing: 2 * time.Second, idling: idling, woken: 300, pending: [2]int{100_000, 1_000_000}, endpoints: 10_000}
 	flags := flag.NewFlagSet("benchmarks", flag.ContinueOnError)
 	flags.IntVar(&s.rounds, "rounds", 5, "rounds of each contender")
 	flags.IntVar(&s.deliveries, "deliveries", 20_000, "deliveries in a round")
@@ -105,7 +110,7 @@ func run(ctx context.Context, args []string, out io.Writer) (met bool, err error
 	flags.DurationVar(&s.churn, "churn", time.Minute, "how long deliveries are turned over in the size scenario")
 	flags.IntVar(&s.samples, "samples", 2000, "samples in a run of the mix scenario")
 	flags.DurationVar(&s.mixing, "mixing", 0, "how long such a run takes at least")
-	flags.IntVar(&s.flood, "flood", 100_000, "events in the flood scenario")
+	flags.IntVar(&s.flood, "flood", 100_000, "events in the flood scenario, before it is kept up")
 	flags.DurationVar(&s.flooding, "flooding", 5*time.Second, "how long single events are published beside them")
 	flags.IntVar(&s.wide, "wide", 1000, "endpoints in the wide scenario")
 	flags.DurationVar(&s.soaking, "soaking", 30*time.Second, "how long the soak scenario lasts with each store")
