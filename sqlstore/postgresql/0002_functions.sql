@@ -214,6 +214,7 @@ DECLARE
 	_share  CONSTANT integer := 8; -- of a lane, before it is the next one's turn
 	_skip   text[] := ARRAY(SELECT u.id FROM unnest(_named, _rooms) AS u (id, room) WHERE u.room <= 0);
 	_held   text[] := '{}'; -- the lanes that have alarms and are locked
+	_from   timestamptz := '-infinity'; -- when the alarms are due that are folded
 	_more   text[];
 	_count  integer;
 	_lanes  text[];
@@ -273,18 +274,12 @@ BEGIN
 
 	-- Wake the lanes whose time has come and fold the alarms into them. What
 	-- another has locked keeps its alarms, however many, and does not hide those
-	-- of others. Nor do a million that nobody was there to hear: what is new is
-	-- heard beside them.
+	-- of others. Nor do a million that nobody was there to hear hide what is new: where
+	-- there are more than one step folds, another one folds the newest.
 	WHILE EXISTS (SELECT FROM outhook_alarms WHERE due <= _at) OR EXISTS (SELECT FROM outhook_lanes WHERE wake <= _at) LOOP
-		WITH oldest AS MATERIALIZED (
+		WITH alarms AS MATERIALIZED (
 			SELECT due, seq, endpoint_id, chain FROM outhook_alarms
-			WHERE due <= _at AND endpoint_id <> ALL (_held) ORDER BY due LIMIT 800 FOR UPDATE SKIP LOCKED
-		), newest AS MATERIALIZED (
-			SELECT due, seq, endpoint_id, chain FROM outhook_alarms
-			WHERE due <= _at AND endpoint_id <> ALL (_held) AND (SELECT count(*) FROM oldest) = 800
-			ORDER BY due DESC LIMIT 200 FOR UPDATE SKIP LOCKED
-		), alarms AS MATERIALIZED (
-			SELECT * FROM oldest UNION SELECT * FROM newest
+			WHERE due <= _at AND due >= _from AND endpoint_id <> ALL (_held) ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
 		), rung AS MATERIALIZED (
 			SELECT endpoint_id, min(due) AS due FROM alarms GROUP BY endpoint_id
 		), lanes AS MATERIALIZED (
@@ -333,8 +328,12 @@ BEGIN
 			) r
 			WHERE d.id = r.id AND NOT d.leased AND d.head <> (d.id = a.first AND NOT a.busy);
 		END IF;
-		EXIT WHEN _count < 1000 OR _more = '{}';
+		EXIT WHEN _count < 1000 OR _from > '-infinity';
 		_held := _held || _more;
+		IF _more = '{}' THEN
+			_from := (SELECT due FROM outhook_alarms WHERE due <= _at ORDER BY due DESC OFFSET 199 LIMIT 1);
+			EXIT WHEN _from IS NULL;
+		END IF;
 	END LOOP;
 
 	LOOP
