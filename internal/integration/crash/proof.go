@@ -252,8 +252,9 @@ func checkLog(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt
 
 // checkRepeats checks that each request that is not in the log was in flight, or
 // its outcome unsettled, when its process was killed. If the same process has sent
-// the delivery again, that is no explanation: only that it was too slow is, so
-// that its lease ran out.
+// the delivery again, or an outcome was refused, that is no explanation: only that
+// somebody was too slow is, so that a lease ran out and the next request came that
+// much later. (An attempt begins in the first third of its lease.)
 func (p *Proof) checkRepeats(d webhook.Delivery, attempts []webhook.Attempt, receipts []Receipt, unsettled map[int]int, f *Figures, wrong *findings) {
 	f.Retries += max(0, len(attempts)-1)
 	reported, settled := p.delivered[d.ID]
@@ -267,7 +268,8 @@ func (p *Proof) checkRepeats(d webhook.Delivery, attempts []webhook.Attempt, rec
 		case p.killed[r.Generation] && again < 0:
 			f.Repeated++
 			unsettled[r.Generation]++
-		case p.stale[d.ID], p.killed[r.Generation] && receipts[n+1+again].Started-r.Started > p.lease.Microseconds()/2:
+		case p.stale[d.ID] && slices.ContainsFunc(receipts, func(o Receipt) bool { return p.apart(o, r) }),
+			p.killed[r.Generation] && again >= 0 && p.apart(receipts[n+1+again], r):
 			f.Late++
 		default:
 			f.Unexplained++
@@ -275,6 +277,12 @@ func (p *Proof) checkRepeats(d webhook.Delivery, attempts []webhook.Attempt, rec
 				d.ID, d.EventID, r.Generation, time.UnixMicro(r.Started).UTC())
 		}
 	}
+}
+
+// apart reports whether a lease may have run out between two requests.
+func (p *Proof) apart(a, b Receipt) bool {
+	between := a.Started - b.Started
+	return max(between, -between) > p.lease.Microseconds()/2
 }
 
 // lost counts the accepted events that are not both logged as delivered at and
