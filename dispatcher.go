@@ -149,8 +149,8 @@ type Config struct {
 	// alone gets at most half of it, and so do all those together that are
 	// slow or have not answered yet. What Publish hands over to Run may take
 	// three quarters of it, so that the rest is left to what waits in the queue.
-	// The last of 32 places are for endpoints that have no request in flight, and
-	// half of these for tenants that have less than half of Concurrency.
+	// One place of every 32 is kept for endpoints that have no request in flight,
+	// and every other one of these for tenants that have less than half of all.
 	// Up to twice as many idle connections are kept, for each network, beside those
 	// in use, and up to twice as many again by all endpoints with TLS of their own
 	// and through all proxies together, of which the least recently used are closed
@@ -170,8 +170,8 @@ type Config struct {
 	// endpoint that has failed 5 different deliveries in a row, as one process has
 	// seen it, is left alone by all and probed with one of them at growing
 	// intervals, from 5 seconds to 15 minutes, until one succeeds; the others wait
-	// without an attempt. That an endpoint
-	// asks to be left alone (429, Retry-After) is respected in any case.
+	// without an attempt. That an endpoint asks to be left alone (429,
+	// Retry-After) is respected in any case.
 	NoBreaker bool
 	// Retention is how long finished deliveries, their attempts and events are
 	// kept before Run purges them. 0 keeps them; otherwise the store must be a

@@ -1031,6 +1031,35 @@ func TestATenantIsNotToldWhatTheKeyServiceSays(t *testing.T) {
 	}
 }
 
+// A claim whose answer has taken so long that an attempt could outlive the lease is
+// given back: another process would make a second one.
+func TestTheLeaseCoversTheAttemptAfterASlowClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore()
+		r := newReceiver(t, after(9*time.Second))
+		c := testConfig(r)
+		c.Profile.Timeout, c.Lease = 10*time.Second, 40*time.Second
+		var once sync.Once
+		d := newDispatcher(t, &testStore{Store: store, claimed: func(batch []Claimed) {
+			if len(batch) > 0 {
+				once.Do(func() { time.Sleep(35 * time.Second) })
+			}
+		}}, c)
+		register(t, d.View, Endpoint{})
+		id := publish(t, d, Event{}).EventID
+		start(t, d)
+		synctest.Wait()
+		start(t, newDispatcher(t, store, c))
+		time.Sleep(5 * time.Minute)
+		if n := len(r.all()); n != 1 {
+			t.Errorf("%d requests for one delivery", n)
+		}
+		if got := delivery(t, d, id); got.State != StateDelivered || got.Attempts != 1 {
+			t.Errorf("the delivery is %+v", got)
+		}
+	})
+}
+
 // An endpoint that takes long to open is sent to under a lease that covers the
 // attempt, or not at all.
 func TestTheLeaseCoversOpeningAndAttempt(t *testing.T) {

@@ -447,6 +447,7 @@ func (s *Store) atomically(ctx context.Context, d durability, f func(Querier) er
 // sent, lib/pq also of what it had no answer to. So f must be one that finds out:
 // an event that is stored already is a duplicate, a settlement whose attempt is
 // there is none, and what a lost claim has leased is due again after its lease.
+// Where no other try tells, the outcome is uncertain.
 func (s *Store) transact(ctx context.Context, d durability, f func(Querier) error) error {
 	if _, ok := s.dialect.(sqlite); ok || s.isolated.Load() {
 		return s.atomically(ctx, d, f)

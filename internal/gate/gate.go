@@ -2,9 +2,9 @@
 // many a second of one key, and no more than half of all for one key, or for
 // all keys together that are not known to be quick.
 //
-// The last thirty-second part of the places is spared for keys of which nothing has been
-// started yet, and the last half of that for those whose group does not have half
-// of all places: quick keys, too, may stop coming to an end all at once.
+// One place of every 32, the last ones, is spared for keys that have nothing in
+// flight, and the last half of these for keys whose group does not have half of all
+// places: quick keys, too, may stop coming to an end all at once.
 //
 // A key is quick while its work takes less than a second. One whose work takes
 // longer, and one whose first work is not done yet, is wary: the wary together
