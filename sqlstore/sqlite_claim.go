@@ -34,13 +34,14 @@ const (
 			SELECT tenant FROM (SELECT tenant FROM later UNION ALL SELECT tenant FROM earlier) t
 			WHERE EXISTS (SELECT 1 FROM outhook_lanes WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `)
 			LIMIT ?5 + 0
-		)
-		SELECT ` + endpointColumns + `, l.seq, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant)
+		), share (lanes) AS MATERIALIZED (SELECT (?5 + count(*) - 1) / max(count(*), 1) FROM tenants)
+		SELECT ` + endpointColumns + `, l.seq, l.tenant, l.turn, (SELECT max(turn) FROM outhook_lanes o WHERE o.wake IS NULL AND o.tenant = l.tenant),
+			(SELECT lanes FROM share)
 		FROM tenants t CROSS JOIN outhook_lanes l CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
 		WHERE l.endpoint_id IN (
 			SELECT endpoint_id FROM outhook_lanes
 			WHERE wake IS NULL AND tenant = t.tenant AND ` + sqliteEligible + `
-			ORDER BY turn LIMIT (SELECT (?5 + count(*) - 1) / max(count(*), 1) FROM tenants))`
+			ORDER BY turn LIMIT (SELECT lanes FROM share))`
 	sqliteDue   = `SELECT seq, due, size, lease, expired + leased FROM outhook_queue WHERE lane = ?1 AND head = 1 ORDER BY due, seq LIMIT ?2 + 0 OFFSET ?3 + 0`
 	sqliteLease = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, expired = expired + leased, leased = 1
 		WHERE seq IN (SELECT value FROM json_each(?1))`
@@ -167,24 +168,23 @@ func (c *sqliteClaim) next(ctx context.Context) (next time.Duration, idle bool, 
 // pages and every lane is work of its own; the others' turn is next.
 func (c *sqliteClaim) take(ctx context.Context) error {
 	var lanes, open []*sqliteLane
-	for first := true; !c.full; first = false {
+	rest := true // there may be lanes that were not chosen yet
+	for first := true; rest && !c.full; first = false {
 		most := c.request.Max - len(c.taken)
 		if first {
 			share := min(max(most/sqliteFewest, 1), sqliteShare)
 			most = (most + share - 1) / share
 		}
-		chosen, err := c.choose(ctx, most)
-		if err != nil {
+		var chosen []*sqliteLane
+		var err error
+		if chosen, rest, err = c.choose(ctx, most); err != nil {
 			return err
 		}
 		lanes, open = append(lanes, chosen...), append(chosen, open...)
-		for again := true; again && len(open) > 0 && !c.full; again = !first {
+		for again := true; again && len(open) > 0 && !c.full; again = !first || !rest {
 			if open, err = c.pass(ctx, open); err != nil {
 				return err
 			}
-		}
-		if len(chosen) == 0 {
-			break
 		}
 	}
 	for _, l := range lanes {
@@ -217,29 +217,31 @@ func (c *sqliteClaim) pass(ctx context.Context, open []*sqliteLane) (more []*sql
 	return more, nil
 }
 
-// choose returns about so many lanes, the first of each tenant, then the second of each. They
-// are passed over from now on.
-func (c *sqliteClaim) choose(ctx context.Context, most int) (lanes []*sqliteLane, err error) {
+// choose returns about so many lanes, the first of each tenant, then the second of
+// each, and whether there may be more. They are passed over from now on.
+func (c *sqliteClaim) choose(ctx context.Context, most int) (lanes []*sqliteLane, more bool, err error) {
+	var share int // as many lanes of each tenant, if it has them
 	err = c.query(ctx, sqliteChoose, []any{c.request.PerEndpoint, c.named, jsonList(c.passed), c.after, most}, func(rows Rows) error {
 		l := &sqliteLane{endpoint: new(webhook.EndpointRecord)}
 		lanes = append(lanes, l)
 		return scanEndpoint(row{rows, func(dest ...any) error {
-			return rows.Scan(append(dest, &l.seq, &l.tenant, &l.turn, &l.last)...)
+			return rows.Scan(append(dest, &l.seq, &l.tenant, &l.turn, &l.last, &share)...)
 		}}, l.endpoint)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(a.turn, b.turn) })
 	ranks, count := make(map[*sqliteLane]int, len(lanes)), make(map[string]int)
 	for _, l := range lanes {
 		ranks[l] = count[l.tenant]
 		count[l.tenant]++
+		more = more || count[l.tenant] == share
 		l.room = c.room(l.endpoint)
 		c.passed = append(c.passed, l.endpoint.ID)
 	}
 	slices.SortStableFunc(lanes, func(a, b *sqliteLane) int { return cmp.Compare(ranks[a], ranks[b]) })
-	return lanes, nil
+	return lanes, more, nil
 }
 
 // room returns how many deliveries may be taken of an endpoint.
