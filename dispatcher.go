@@ -247,6 +247,7 @@ const (
 	// takes more, when the one before it left something behind; and the longest
 	// pause after any claim, which is half as long as that took.
 	batchPatience = 5 * time.Millisecond
+	lobbyPatience = time.Second           // that a first delivery which was handed over waits for a place, its store's call included
 	rationing     = 20 * time.Millisecond // until a claim offers room to those to whom the one before it did not
 	settleRest    = time.Millisecond      // the longest pause after a settlement, which is as long as that took
 )
@@ -649,7 +650,7 @@ func (d *Dispatcher) handOver(ctx context.Context, ps []Publication) ([]Enqueued
 	}
 	created := 0
 	for _, result := range results {
-		created += result.Deliveries
+		created += result.Deliveries - result.Behind
 		for _, c := range result.Created {
 			leased = append(leased, handed{c, asked})
 		}
@@ -719,8 +720,9 @@ func (d *Dispatcher) rouse() {
 //
 // What Publish stores in the same Dispatcher, it starts without a claim where the
 // store hands it over, see [HandOver]: a few deliveries of a call, while it has
-// places and the queue has had less than there were places for. From the end of
-// ctx on, nothing more is handed over, and what is on its way is given back.
+// places and the queue has had less than there were places for. The first one to an
+// endpoint may wait up to a second for its place. From the end of ctx on, nothing
+// more is handed over, and what is on its way is given back.
 //
 // Run rides out the store's failures by itself. It is [ErrConflict] while
 // another Run of the same Dispatcher is active. A process that only publishes
@@ -752,6 +754,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // except those that are safe for concurrent use.
 type run struct {
 	*Dispatcher
+	asked    context.Context // that of Run: what it asks for ends with it
 	sending  context.Context // of the requests; outlives that of Run
 	cut      context.CancelFunc
 	claiming context.Context // of what dispatch does with the store; outlives that of Run by flushTimeout
@@ -761,12 +764,14 @@ type run struct {
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
 	desk     *desk.Desk[handed]
+	lobby    []handed // what was handed over and waits for a moment
 	settler  *batch.Batcher[settled]
 	keeper   *insist.Keeper[settled]               // the settler's own
 	targets  *ready.Shelf[*EndpointRecord, target] // by endpoint ID
 	left     map[string]int                        // room that the deliveries of a claim leave, by endpoint ID
 	swept    time.Time                             // when idle targets were last forgotten
 	timer    *time.Timer                           // of pause
+	until    time.Time                             // when that ends at the latest
 	wakes    <-chan struct{}                       // the store's own; nil if it has none
 	busy     bool                                  // the last claim was cut short by its bounds: there is more
 	rest     time.Time                             // no claim until then, so that a store which is slow to answer is asked less often and for more
@@ -802,7 +807,7 @@ type settled struct {
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
+	r := &run{Dispatcher: d, asked: ctx, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
@@ -847,7 +852,7 @@ func (r *run) dispatch(ctx context.Context) {
 		}
 		// What is handed over meanwhile may find no place beside what is claimed, and
 		// is given back then; what is promised so far need not.
-		request := ClaimRequest{Max: max(1, min(free-r.desk.Pending(), maxBatch)), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
+		request := ClaimRequest{Max: max(1, min(free-len(r.lobby)-r.desk.Pending(), maxBatch)), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		asked := time.Now()
 		claimed, next, err := r.claim(request)
 		r.rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
@@ -860,9 +865,14 @@ func (r *run) dispatch(ctx context.Context) {
 			next, enough = backoffDelay(failures), ends(1)
 		case len(claimed) > 0:
 			failures = 0
-			cut := r.start(claimed, asked, room, ctx.Err() != nil)
-			r.busy = cut || more
-			continue
+			cut, quick := r.start(claimed, asked, room, ctx.Err() != nil)
+			if r.busy = cut || more; r.busy || quick {
+				continue
+			}
+			// Slow endpoints have what they can have for now. When more will be due, the
+			// next claim says.
+			_, room, _ = r.plan()
+			next, enough = rationing, r.opened(gate.Shut(room))
 		default:
 			failures = 0
 		}
@@ -912,9 +922,8 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 		select {
 		case <-answered:
 			return claimed, next, err
-		case <-r.crew.Freed(max(1, r.gate.Inflight()/4)):
-			r.collect(time.Now())
-			r.tellDesk()
+		case <-r.freed(max(1, r.gate.Inflight()/4)):
+			r.startHanded()
 		case <-r.desk.Ready():
 			r.startHanded()
 		}
@@ -926,7 +935,9 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 // is handed over. enough is told how many have ended so far, and returns how many
 // are missing.
 func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan struct{}, enough func(ended int) (missing int)) {
+	r.until = time.Now().Add(d)
 	r.timer.Reset(d)
+	r.hurryLobby()
 	for ended := 0; ; {
 		missing := enough(ended)
 		if missing <= 0 {
@@ -942,9 +953,8 @@ func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan str
 				r.wakes = nil // polling goes on
 			}
 			return
-		case <-r.crew.Freed(missing):
-			ended += r.collect(time.Now())
-			r.tellDesk()
+		case <-r.freed(missing):
+			ended += r.startHanded()
 		case <-r.desk.Ready():
 			ended += r.startHanded()
 		case <-ctx.Done():
@@ -953,44 +963,98 @@ func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan str
 	}
 }
 
+// hurry makes pause end in so long, if it would not before.
+func (r *run) hurry(d time.Duration) {
+	d = min(d, time.Until(r.until))
+	r.until = time.Now().Add(d)
+	r.timer.Reset(d)
+}
+
+// hurryLobby makes pause end when what waits for a place has waited too long.
+func (r *run) hurryLobby() {
+	if len(r.lobby) > 0 {
+		r.hurry(time.Until(r.lobby[0].asked.Add(lobbyPatience)))
+	}
+}
+
 // ends makes pause wait for the end of n requests.
 func ends(n int) func(ended int) int { return func(ended int) int { return n - ended } }
 
-// opened makes pause wait, after a claim that found nothing, until there is room
-// where that had none; before, another would find nothing again.
+// opened makes pause wait, after a claim that left nothing, until there is room
+// where that had none; before, another would find nothing again. Slow endpoints
+// wait a moment for each other, so that they share a claim.
 func (r *run) opened(shut []string) func(ended int) int {
+	slow := false
 	return func(ended int) int {
 		if ended > 0 && len(shut) > 0 {
-			if _, room, _ := r.plan(); gate.Opens(shut, room) {
+			_, room, _ := r.plan()
+			quick, wary := r.gate.Opened(shut, room)
+			if quick {
 				return 0
+			}
+			if wary && !slow {
+				slow = true
+				r.hurry(rationing)
 			}
 		}
 		return 1
 	}
 }
 
-// startHanded starts what was handed over, and returns how many requests have
-// ended.
+// freed receives when n requests have ended; when one has, if what was handed over
+// waits for that.
+func (r *run) freed(n int) <-chan struct{} {
+	if len(r.lobby) > 0 {
+		n = 1
+	}
+	return r.crew.Freed(n)
+}
+
+// startHanded starts what was handed over, unless Run is to end, and returns how many
+// requests have ended. The first delivery to an endpoint may wait for a moment,
+// rather than go back to the queue: when many are new at once, all of them would.
 func (r *run) startHanded() (ended int) {
 	now := time.Now()
 	ended = r.collect(now)
-	for _, h := range r.desk.Take() {
-		r.begin(h.claimed, h.asked, now, r.gate.EnterBehind)
+	if r.asked.Err() == nil {
+		waiting := r.lobby[:0]
+		for n, hs := range [][]handed{r.lobby, r.desk.Take()} {
+			for _, h := range hs {
+				if (n == 0 || len(waiting) < r.config.Concurrency/4) && r.mayWait(&h, now) {
+					waiting = append(waiting, h)
+				} else {
+					r.begin(h.claimed, h.asked, now, r.gate.EnterBehind)
+				}
+			}
+		}
+		clear(r.lobby[min(len(waiting), len(r.lobby)):])
+		r.lobby = waiting
+		r.hurryLobby()
 	}
 	r.tellDesk()
 	return ended
 }
 
+// mayWait reports whether a place for what was handed over can be had soon, but not
+// now.
+func (r *run) mayWait(h *handed, now time.Time) bool {
+	e := h.claimed.Endpoint
+	return now.Sub(h.asked) < lobbyPatience && e.FailingSince.IsZero() && r.gate.Soon(e.ID)
+}
+
 // tellDesk says how many places are taken, and that others may be promised as long
 // as nothing in the queue waits for one and the store takes outcomes.
-func (r *run) tellDesk() { r.desk.Set(r.gate.Inflight(), r.eager && !r.unstored.Load()) }
+func (r *run) tellDesk() {
+	r.desk.Set(r.gate.Inflight()+len(r.lobby), r.eager && !r.unstored.Load())
+}
 
 // closeDesk ends handing over, and gives back what was not started.
 func (r *run) closeDesk() {
 	r.desk.Close()
-	for _, h := range r.desk.Take() {
+	for _, h := range append(r.lobby, r.desk.Take()...) {
 		r.giveBack(&job{Claimed: h.claimed, asked: h.asked}, 0)
 	}
+	r.lobby = nil
 }
 
 // wakesOfStore returns the store's own wake-ups, nil if it has none.
@@ -1007,11 +1071,10 @@ func (r *run) wakesOfStore(ctx context.Context) <-chan struct{} {
 	return wakes
 }
 
-// plan takes the finished jobs off the gate and returns what may start.
+// plan starts what was handed over and returns what may start beside it.
 func (r *run) plan() (free int, room map[string]int, wait time.Duration) {
+	r.startHanded()
 	now := time.Now()
-	r.collect(now)
-	r.tellDesk()
 	if now.Sub(r.swept) > idleEndpoint {
 		r.gate.Forget(r.swept, r.targets.Forget)
 		r.targets.ForgetFailed() // which the gate has never seen
@@ -1052,8 +1115,9 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 }
 
 // start begins each claimed delivery, or gives it back if Run is stopping. It
-// reports whether an endpoint filled its room.
-func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut bool) {
+// reports whether an endpoint is known to be quick, and so may have room again in a
+// moment or more that is due, and whether such a one filled the room that it had.
+func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut, quick bool) {
 	now := time.Now()
 	clear(r.left)
 	for n := range claimed {
@@ -1061,10 +1125,13 @@ func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, sto
 		case stopping:
 			r.giveBack(&job{Claimed: claimed[n], asked: asked}, 0)
 		case r.begin(claimed[n], asked, now, r.gate.Enter):
-			cut = r.fills(claimed[n].Endpoint.ID, room) || cut
+			filled := r.fills(claimed[n].Endpoint.ID, room)
+			if !r.gate.Wary(claimed[n].Endpoint.ID) {
+				cut, quick = cut || filled, true
+			}
 		}
 	}
-	return cut
+	return cut, quick
 }
 
 // begin gives a delivery to the crew, or back if the gate does not let it in. It

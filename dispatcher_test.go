@@ -2965,6 +2965,219 @@ func TestAFullEndpointIsHandedOverNoMoreThanOnce(t *testing.T) {
 	})
 }
 
+// behindStore is a store that says of what is published to an endpoint with
+// something due that it is behind that, and wakes nobody itself.
+type behindStore struct{ *queueWatch }
+
+func (s *behindStore) Unwrap() Store { return nil }
+
+func (s *behindStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued, error) {
+	results, err := s.Store.Enqueue(ctx, ps)
+	for n := range results {
+		if s.givenBack.Load() > 0 {
+			results[n].Behind = results[n].Deliveries - len(results[n].Created)
+		}
+	}
+	return results, err
+}
+
+func TestWhatIsBehindOthersWakesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &behindStore{&queueWatch{Store: NewMemoryStore()}}
+		config := testConfig(newReceiver(t, after(10*time.Second)))
+		config.PollInterval = time.Hour
+		d := newDispatcher(t, s, config)
+		register(t, d.View, Endpoint{Concurrency: 1})
+		start(t, d)
+		synctest.Wait()
+		const events = 5
+		publish(t, d, Event{})
+		publish(t, d, Event{}) // is given back: there is no place
+		synctest.Wait()
+		time.Sleep(time.Second)
+		before := s.claims.Load()
+		for range events - 2 {
+			publish(t, d, Event{})
+			synctest.Wait()
+		}
+		if got := s.claims.Load() - before; got != 0 {
+			t.Errorf("%d claims were made for what waits behind others", got)
+		}
+		time.Sleep(events * 11 * time.Second)
+		if got := len(deliveries(t, d, DeliveryFilter{States: []State{StateDelivered}})); got != events {
+			t.Errorf("%d of %d deliveries are delivered", got, events)
+		}
+	})
+}
+
+func TestSlowEndpointsShareClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The requests of a round end one after the other, every 10 ms.
+		const endpoints, rounds, round = 200, 5, 2 * time.Second
+		var first sync.Map
+		r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+			delay := round
+			if _, again := first.LoadOrStore(q.Host, true); !again {
+				n, _ := strconv.Atoi(strings.TrimSuffix(q.Host, ".example"))
+				delay += time.Duration(n) * round / endpoints
+			}
+			after(delay)(w, q)
+		})
+		s := &queueWatch{Store: NewMemoryStore()}
+		config := testConfig(r)
+		config.Concurrency = 4 * endpoints
+		d := newDispatcher(t, s, config)
+		for n := range endpoints {
+			register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Concurrency: 1})
+		}
+		for range rounds {
+			publish(t, d, Event{})
+		}
+		start(t, d)
+		time.Sleep(round + round*rounds + rounds*rationing)
+		if got := len(r.all()); got != endpoints*rounds {
+			t.Errorf("%d of %d requests were made: the endpoints were kept waiting", got, endpoints*rounds)
+		}
+		if got, most := s.claims.Load(), int64(rounds*round/rationing+20); got > most {
+			t.Errorf("%d claims were made, want %d at the most: one every %v while requests end, and the polls", got, most, rationing)
+		}
+	})
+}
+
+// The room of a quick endpoint is used as soon as it opens.
+func TestAQuickEndpointIsNotKeptWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 100
+		r := newReceiver(t, after(10*time.Millisecond))
+		d := newDispatcher(t, NewMemoryStore(), testConfig(r))
+		register(t, d.View, Endpoint{Concurrency: 1})
+		for range events {
+			publish(t, d, Event{})
+		}
+		start(t, d)
+		time.Sleep(events*10*time.Millisecond + 100*time.Millisecond)
+		if got := len(r.all()); got != events {
+			t.Errorf("%d of %d requests were made one after the other", got, events)
+		}
+	})
+}
+
+// publishToEach publishes at the same time an event to each of so many endpoints.
+func publishToEach(t *testing.T, d *Dispatcher, endpoints int) {
+	var publishing sync.WaitGroup
+	for n := range endpoints {
+		publishing.Go(func() { publish(t, d, Event{Type: "n" + strconv.Itoa(n)}) })
+	}
+	publishing.Wait()
+	synctest.Wait()
+}
+
+func TestFirstDeliveriesToManyEndpointsAreNotGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const endpoints = 12 // the half of 16 places, and a quarter that waits
+		r := newReceiver(t, after(100*time.Millisecond))
+		config := testConfig(r)
+		config.Concurrency = 16
+		s := &queueWatch{Store: NewMemoryStore()}
+		d := newDispatcher(t, s, config)
+		for n := range endpoints {
+			register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
+		}
+		start(t, d)
+		synctest.Wait()
+		publishToEach(t, d, endpoints)
+		time.Sleep(250 * time.Millisecond)
+		if got := len(r.all()); got != endpoints {
+			t.Errorf("%d of %d requests were made", got, endpoints)
+		}
+		if back, claimed := s.givenBack.Load(), s.claimed.Load(); back != 0 || claimed != 0 {
+			t.Errorf("%d deliveries were given back and %d claimed", back, claimed)
+		}
+	})
+}
+
+// What waits for a place has the first one that a request leaves, though a claim goes
+// on; but none once Run is to end.
+func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		t.Run(fmt.Sprint("stopped ", stopped), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const endpoints = 9 // the half of 16 places, and one that waits
+				r := newReceiver(t, func(w http.ResponseWriter, q *http.Request) {
+					if q.Host == "0.example" {
+						after(100*time.Millisecond)(w, q)
+					} else {
+						hang(w, q)
+					}
+				})
+				config := testConfig(r)
+				config.Concurrency, config.DrainTimeout = 16, time.Millisecond
+				s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
+				slow := s.slowClaims()
+				d := newDispatcher(t, s, config)
+				for n := range endpoints {
+					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- d.Run(ctx) }()
+				synctest.Wait()
+				slow.Store(true)
+				time.Sleep(time.Second) // the next one has begun
+				for n := range endpoints {
+					publish(t, d, Event{Type: "n" + strconv.Itoa(n)})
+				}
+				time.Sleep(50 * time.Millisecond)
+				before, want := len(r.all()), endpoints
+				if stopped {
+					want--
+					stop()
+				}
+				time.Sleep(100 * time.Millisecond)
+				if got := len(r.all()); before != endpoints-1 || got != want {
+					t.Errorf("%d requests were made, and %d when one had ended, want %d and %d", before, got, endpoints-1, want)
+				}
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatWaitsForAPlaceGoesBackAfterASecondOrWithRun(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		t.Run(fmt.Sprint("stopped ", stopped), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const endpoints = 10 // the half of 16 places, and two that wait
+				config := testConfig(newReceiver(t, hang))
+				config.Concurrency, config.DrainTimeout, config.PollInterval = 16, time.Millisecond, time.Hour
+				s := &behindStore{&queueWatch{Store: NewMemoryStore()}}
+				d := newDispatcher(t, s, config)
+				for n := range endpoints {
+					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
+				}
+				stop := start(t, d)
+				synctest.Wait()
+				publishToEach(t, d, endpoints)
+				time.Sleep(lobbyPatience - time.Millisecond)
+				if back := s.givenBack.Load(); back != 0 {
+					t.Errorf("%d deliveries were given back within %v", back, lobbyPatience)
+				}
+				if stopped {
+					stop()
+				} else {
+					time.Sleep(10 * time.Millisecond)
+				}
+				if back := s.givenBack.Load(); back != 2 {
+					t.Errorf("%d deliveries were given back, want 2", back)
+				}
+			})
+		})
+	}
+}
+
 func TestWhatIsHandedOverLeavesPlacesToTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places, flooded, backlog = 16, 1000, 40

@@ -187,7 +187,7 @@ func (d postgreSQL) enqueue(ctx context.Context, s *Store, q Querier, calls []*c
 		wait = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
 	}
 	b := enqueuedBatch{calls: calls}
-	return s.query(ctx, q, `SELECT n, event_id, status, deliveries, id::text, created_at, next_attempt, endpoint_id, tenant, all_tenants, patterns,
+	return s.query(ctx, q, `SELECT n, event_id, status, deliveries, behind, id::text, created_at, next_attempt, endpoint_id, tenant, all_tenants, patterns,
 			failing_since, endpoint_created_at, endpoint_updated_at, rev, config
 		FROM outhook_enqueue($1::timestamptz, $2::text, $3::integer[], $4::text[], $5::text[],
 		$6::text[], $7::text[], $8::text[], $9::timestamptz[], $10::boolean[], $11::bytea, $12::integer[], $13::integer[], $14::bytea,
@@ -210,13 +210,13 @@ type enqueuedBatch struct {
 func (b *enqueuedBatch) scan(rows Rows) error {
 	var nth int64
 	var event, status string
-	var deliveries int
+	var deliveries, behind int
 	var id, endpointID, tenant, patterns text
 	var createdAt, nextAttempt, failingSince, endpointCreatedAt, endpointUpdatedAt stamp
 	var allTenants *bool
 	var rev *int64
 	var config []byte
-	if err := rows.Scan(&nth, &event, &status, &deliveries, &id, &createdAt, &nextAttempt, &endpointID, &tenant, &allTenants, &patterns,
+	if err := rows.Scan(&nth, &event, &status, &deliveries, &behind, &id, &createdAt, &nextAttempt, &endpointID, &tenant, &allTenants, &patterns,
 		&failingSince, &endpointCreatedAt, &endpointUpdatedAt, &rev, &config); err != nil {
 		return err
 	}
@@ -228,6 +228,7 @@ func (b *enqueuedBatch) scan(rows Rows) error {
 	p, result := &c.ps[n], &c.results[n]
 	if further := len(result.Created) > 0 && b.last == nth; !further {
 		c.set(n, event, status, deliveries)
+		result.Behind = behind
 	}
 	b.last = nth
 	if id == "" {

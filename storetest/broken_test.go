@@ -56,6 +56,7 @@ const (
 	handsOverUnleased      fault = "what is handed over is due at once"
 	handsOverAll           fault = "more than Places are handed over"
 	handsOverAlways        fault = "deliveries are handed over whatever waits"
+	behindAlways           fault = "Behind counts every delivery"
 
 	claimWithoutConfig   fault = "a claim comes without the endpoint's configuration"
 	leaseUnset           fault = "a leased delivery is claimed again"
@@ -193,6 +194,7 @@ func faults() map[fault][]string {
 		handsOverUnleased:      {"handed-over"},
 		handsOverAll:           {"handed-over-within"},
 		handsOverAlways:        {"handed-over-never"},
+		behindAlways:           {"behind"},
 
 		claimWithoutConfig:   {"claim-complete"},
 		leaseUnset:           {"lease-hides"},

@@ -26,6 +26,7 @@ func enqueueChecks() []check {
 		{"addressed", "with Endpoints exactly these get a delivery, though the event is known or they are disabled", addressedTo},
 		{"addressed-missing", "with Missing an endpoint where the event is pending or delivered is passed over", addressedMissing},
 		{"born-leased", "with Lease a delivery is born leased to the caller", bornLeased},
+		{"behind", "Behind counts no delivery to an endpoint that has nothing due and does not rest", behind},
 		{"handed-over", "with Places a delivery at an idle endpoint is handed over as if claimed", handedOver},
 		{"handed-over-within", "no more than Places are handed over, the others are due at once", handedOverWithin},
 		{"handed-over-never", "nothing is handed over where the queue would not give it first", handedOverNever},
@@ -396,6 +397,54 @@ func bornLeased(t *trial) {
 			again.Delivery.ID, again.Expired, again.Lease, c.Delivery.ID, c.Lease)
 	}
 	t.settleStale("another has claimed it", outcome(c, webhook.StateDelivered))
+}
+
+func behind(t *trial) {
+	ask := publication
+	if h, ok := t.store.(webhook.HandOver); ok && h.HandsOver(t.ctx) {
+		ask = func(id, tenant string) webhook.Publication {
+			p := publication(id, tenant)
+			p.Lease, p.Places = long, 1
+			return p
+		}
+	}
+	publish := func(id, why string, most int) (created []webhook.Claimed) {
+		t.Helper()
+		r := t.enqueue(ask(id, ""))[0]
+		if r.Behind < 0 || r.Behind > min(most, r.Deliveries-len(r.Created)) {
+			t.Errorf("%s: Behind is %d of %d deliveries, of which %d are handed over; want at most %d", why, r.Behind, r.Deliveries, len(r.Created), most)
+		}
+		return r.Created
+	}
+	deliver := func(batch []webhook.Claimed) {
+		for _, c := range batch {
+			t.settle(attempted(c, webhook.StateDelivered, 200))
+		}
+	}
+	t.register("", "endpoint")
+	first := publish("first", "an endpoint that never had a delivery", 0)
+	deliver(append(first, t.collect(everything(long), 1-len(first))...))
+	second := publish("second", "one that had one", 0)
+	second = append(second, t.collect(everything(long), 1-len(second))...)
+	third := publish("third", "one whose delivery is leased", 0)
+	deliver(append(append(second, third...), t.collect(everything(long), 1-len(third))...))
+	t.publish("", "fourth", "fifth")
+	fourth := t.collect(webhook.ClaimRequest{Max: 1, PerEndpoint: 1, Lease: long}, 1)
+	publish("sixth", "one of which a claim has left some", 1)
+	deliver(append(fourth, t.collect(everything(long), 2)...))
+	if _, ok := capability[webhook.OrderedQueue](t.store); !ok {
+		return
+	}
+	t.disable("endpoint", true)
+	t.ordered("ordered")
+	publish("head", "an ordered endpoint", 0)
+	head := t.collect(everything(long), 1)
+	other := publication("other", "")
+	other.Event.OrderingKey = "another key"
+	if r := t.enqueue(other)[0]; r.Behind != 0 {
+		t.Errorf("of an ordered endpoint, Behind is %d where another key's delivery is leased, want 0", r.Behind)
+	}
+	deliver(append(head, t.collect(everything(long), 1)...))
 }
 
 // handsOver skips the check of a store that does not, and returns a publication

@@ -106,6 +106,9 @@ func (s *reference) enqueue(p webhook.Publication, known []*webhook.EventRecord)
 		}
 	}
 	result.Deliveries = len(created)
+	if s.fault == behindAlways {
+		result.Behind = result.Deliveries
+	}
 	return result, nil
 }
 

@@ -46,7 +46,7 @@ func TestCapabilitiesAreFoundBehindWrappers(t *testing.T) {
 type plain struct{ webhook.Store }
 
 func TestChecksOfMissingCapabilitiesAreSkipped(t *testing.T) {
-	for _, c := range slices.Concat(orderedChecks(), purgeChecks(), presenceChecks(), statisticsChecks(), storeChecks()[3:4], enqueueChecks()[14:]) {
+	for _, c := range slices.Concat(orderedChecks(), purgeChecks(), presenceChecks(), statisticsChecks(), storeChecks()[3:4], enqueueChecks()[15:]) {
 		r := try(t, c, func() webhook.Store { return plain{newReference(none)} })
 		if len(r.failures) > 0 || r.skipped == "" {
 			t.Errorf("check %q was not skipped, failures %q", c.name, r.failures)

@@ -270,13 +270,25 @@ func Shut(room map[string]int) (names []string) {
 	return names
 }
 
-// Opens reports whether, in the room that a later Plan returns, something of one of
-// the names may start.
-func Opens(names []string, room map[string]int) bool {
-	return slices.ContainsFunc(names, func(name string) bool {
-		n, named := room[name]
-		return !named || n > 0
-	})
+// Opened reports whether, in the room that a later Plan returns, something of one of
+// the names may start, and whether of a key that is not wary.
+func (g *Gate) Opened(names []string, room map[string]int) (quick, wary bool) {
+	for _, name := range names {
+		if n, named := room[name]; named && n <= 0 {
+			continue
+		}
+		if !g.Wary(name) {
+			return true, wary
+		}
+		wary = true
+	}
+	return false, wary
+}
+
+// Wary reports whether the named key is. One that the gate does not know is not.
+func (g *Gate) Wary(name string) bool {
+	k := g.keys[name]
+	return k != nil && k.wary
 }
 
 // Inflight returns how many places are taken.
@@ -316,7 +328,7 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 // stands behind that of wary keys which was turned away before, and could otherwise
 // be overtaken for ever.
 func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
-	if k.wary && len(g.waiting) > 0 {
+	if k.wary && g.crowded() {
 		k.used = now
 		k.came++
 		g.waiting[k] = struct{}{}
@@ -324,6 +336,21 @@ func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
 	}
 	return g.Enter(k, p, now)
 }
+
+// Soon reports whether EnterBehind would refuse the first work of a key for the only
+// reason that the places of the wary are others' first: most of these may be new as
+// well, and their first work have ended in a moment.
+func (g *Gate) Soon(name string) bool {
+	if !g.crowded() {
+		return false
+	}
+	k := g.keys[name]
+	return k == nil || !k.known && !k.failing && k.inflight == 0
+}
+
+// crowded reports whether the places that are left to the wary are taken, or those'
+// that have waited for one.
+func (g *Gate) crowded() bool { return g.held+len(g.waiting) >= g.half() }
 
 // Leave ends what was let in.
 func (g *Gate) Leave(p *Pass, now time.Time) {

@@ -577,6 +577,12 @@ func TestWorkThatHasNotWaitedStandsBehindWhatHas(t *testing.T) {
 	if !g.EnterBehind(key("b"), new(Pass), now) {
 		t.Error("work of a quick key waits for that of wary ones")
 	}
+	g.Undo(g.running[0], now)
+	delete(g.waiting, key("c"))
+	if !g.EnterBehind(key("d"), &first, now) {
+		t.Error("work waits though there are places for all that was turned away, and for itself")
+	}
+	g.Undo(&first, now)
 	if !g.Enter(key("waits"), new(Pass), now) {
 		t.Error("what was turned away found no place")
 	}
@@ -607,5 +613,71 @@ func TestAKeyAtItsOwnLimitIsInNobodysWay(t *testing.T) {
 	g.Ration(maps.Clone(room))
 	if !g.EnterBehind(key("d"), new(Pass), now) {
 		t.Error("work stands behind that of a key which waits for itself")
+	}
+}
+
+func TestFirstWorkMayBeginSoonWhereTheWaryAreMany(t *testing.T) {
+	g, now := New(8), time.Now()
+	key := func(name string, failing bool) *Key { return g.Key(name, "", 2, 0, failing, now) }
+	soon := func(why, name string, want bool) {
+		t.Helper()
+		if g.Soon(name) != want {
+			t.Errorf("Soon is %t for %s", !want, why)
+		}
+	}
+	soon("a key for which there is a place", "new", false)
+	var slow, last Pass
+	for _, p := range []*Pass{&slow, new(Pass), new(Pass), &last} {
+		name := fmt.Sprint("key", g.Inflight())
+		if !g.EnterBehind(key(name, false), p, now) {
+			t.Fatal("half of the places are not to be had")
+		}
+	}
+	soon("a new key", "new", true)
+	soon("one whose first work is under way", "key1", false)
+	key("failing", true)
+	soon("one that is said to be failing", "failing", false)
+	now = now.Add(2 * slowAfter)
+	g.Leave(&slow, now)
+	soon("a new key for which there is a place again", "new", false)
+	if !g.EnterBehind(key("new", false), &slow, now) {
+		t.Error("it was not let in")
+	}
+	soon("one that is known to be slow", "key0", false)
+	if g.Enter(key("waits", false), new(Pass), now) {
+		t.Fatal("the wary hold more than half")
+	}
+	g.Leave(&last, now)
+	soon("a new key, where another waits for the only place", "next", true)
+}
+
+func TestOpenedTellsTheQuickFromTheWary(t *testing.T) {
+	h := newHouse(t, 8)
+	h.prove("quick")
+	quick := h.enter("quick", 1, 0)
+	slow := h.enter("slow", 1, 0)
+	_, room, _ := h.Plan(h.now)
+	shut := Shut(room)
+	opened := func(wantQuick, wantWary bool) {
+		t.Helper()
+		_, room, _ := h.Plan(h.now)
+		if quick, wary := h.Opened(shut, room); quick != wantQuick || wary != wantWary {
+			t.Errorf("of %q, quick ones opened: %t, wary ones: %t; want %t and %t", shut, quick, wary, wantQuick, wantWary)
+		}
+	}
+	if len(shut) != 2 {
+		t.Fatalf("shut are %q, want both", shut)
+	}
+	opened(false, false)
+	h.now = h.now.Add(2 * slowAfter)
+	h.leave(slow)
+	opened(false, true)
+	h.now = h.now.Add(-2 * slowAfter)
+	h.leave(quick)
+	if quick, _ := h.Opened([]string{"quick"}, nil); !quick || h.Wary("quick") || !h.Wary("slow") || h.Wary("unknown") {
+		t.Error("what is quick and what is wary is told wrong")
+	}
+	if quick, _ := h.Opened([]string{"unknown"}, nil); !quick {
+		t.Error("a name that the gate does not know is not one that may start")
 	}
 }

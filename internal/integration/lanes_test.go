@@ -69,6 +69,92 @@ func TestAClaimTakesSeveralOfAnEndpointAndComesToAll(t *testing.T) {
 	})
 }
 
+// Of few endpoints a claim on SQLite takes all that it has room for, too, though one
+// of them has less than its share.
+func TestAClaimOfFewEndpointsIsFull(t *testing.T) {
+	const most, few = 128, 10
+	forEach(t, sqlite(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		for tenant, n := range map[string]int{"few": few, "many": 2 * most} {
+			if _, err := a.Register(t.Context(), webhook.Endpoint{URL: nowhere, Tenant: tenant}); err != nil {
+				t.Fatal(err)
+			}
+			events := make([]webhook.Event, n)
+			for n := range events {
+				events[n] = webhook.Event{Type: "document.signed", Tenant: tenant}
+			}
+			if _, err := a.PublishBatch(t.Context(), events); err != nil {
+				t.Fatal(err)
+			}
+		}
+		batch, _, err := a.store.Claim(t.Context(), webhook.ClaimRequest{Max: most, PerEndpoint: most, Lease: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := make(map[string]int)
+		for _, c := range batch {
+			taken[c.Delivery.Tenant]++
+		}
+		if taken["few"] != few || taken["many"] != most-few {
+			t.Errorf("taken are %v, want %d and %d", taken, few, most-few)
+		}
+	})
+}
+
+// PostgreSQL says of what is published to an endpoint that had something due, or
+// that rests, that nobody needs to be woken: the events of one customer that is slow
+// would cost a claim each.
+func TestWhatIsPublishedToABusyEndpointIsBehind(t *testing.T) {
+	forEach(t, postgreSQL(), func(t *testing.T, b backend) {
+		store := b.store(t, b.database(t))
+		ctx := t.Context()
+		if _, err := store.PutEndpoint(ctx, webhook.EndpointRecord{ID: "e", Patterns: []string{"*"}}); err != nil {
+			t.Fatal(err)
+		}
+		published := 0
+		publish := func(why string, places, handed, behind int) {
+			t.Helper()
+			published++
+			results, err := store.Enqueue(ctx, []webhook.Publication{{
+				Event:    webhook.EventRecord{ID: fmt.Sprint(published), Type: "test", Data: []byte("{}"), Time: time.Now()},
+				Patterns: []string{"*"}, Tenants: []string{""}, Origin: webhook.OriginPublish, Lease: time.Hour, Places: places,
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := results[0]; r.Deliveries != 1 || len(r.Created) != handed || r.Behind != behind {
+				t.Errorf("%s: of %d deliveries %d are handed over and %d behind others, want %d and %d", why, r.Deliveries, len(r.Created), r.Behind, handed, behind)
+			}
+		}
+		claim := func(most int) []webhook.Claimed {
+			t.Helper()
+			batch, _, err := store.Claim(ctx, webhook.ClaimRequest{Max: most, PerEndpoint: most, Lease: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return batch
+		}
+		settle := func(c webhook.Claimed, pause time.Duration) {
+			t.Helper()
+			stale, err := store.Settle(ctx, []webhook.Settlement{{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered, Pause: pause}})
+			if err != nil || len(stale) > 0 {
+				t.Fatalf("%v, %v", stale, err)
+			}
+		}
+		publish("without places", 0, 0, 0)
+		publish("again", 0, 0, 0)
+		claimed := claim(1)
+		publish("an endpoint of which a claim has left some", 1, 0, 1)
+		claimed = append(claimed, claim(10)...)
+		publish("one of which all is leased", 1, 1, 0)
+		if len(claimed) != 3 {
+			t.Fatalf("%d deliveries were claimed, want 3", len(claimed))
+		}
+		settle(claimed[0], time.Hour)
+		publish("one that rests", 1, 0, 1)
+	})
+}
+
 // What has been published while no process claimed does not hide what is published
 // now: the first claim finds it beside that, however much it is.
 func TestTheFirstClaimFindsWhatIsNewBesideAllThatWasPublishedBefore(t *testing.T) {

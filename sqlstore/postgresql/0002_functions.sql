@@ -26,13 +26,14 @@ $$;
 -- asleep and healthy and has no order. What came to the queue since the last claim
 -- is an alarm yet, which only the next one folds into the lane: so long, and no
 -- longer, it may be overtaken. Each is a row of its publication, with the endpoint's
--- record.
+-- record. behind says of how many others it is known that their lane is awake or
+-- rests: nobody needs to be told of them.
 CREATE FUNCTION outhook_enqueue(
 	_now timestamptz, _lock_timeout text, _calls integer[], _ids text[], _keys text[], _types text[], _tenants text[],
 	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
 	_patterns text[], _lineages text[], _origins text[], _addressed boolean[], _places integer[], _leases bigint[]
 ) RETURNS TABLE (
-	n bigint, event_id text, status text, deliveries integer,
+	n bigint, event_id text, status text, deliveries integer, behind integer,
 	id uuid, created_at timestamptz, next_attempt timestamptz, endpoint_id text, tenant text, all_tenants boolean, patterns text,
 	failing_since timestamptz, endpoint_created_at timestamptz, endpoint_updated_at timestamptz, rev bigint, config bytea
 )
@@ -115,12 +116,12 @@ BEGIN
 			WHERE p.status = 'new' AND NOT p.addressed
 		) m
 	), reached AS MATERIALIZED (
-		SELECT m.n, e.*, l.failing_since, m.may AND NOT e.ordered AND l.idle IS TRUE AS leased
+		SELECT m.n, e.*, l.failing_since, l.idle, m.may AND NOT e.ordered AND l.idle IS TRUE AS leased
 		FROM matched m CROSS JOIN LATERAL (
 			SELECT id, tenant, all_tenants, patterns, ordered, created_at, updated_at, rev, CASE WHEN m.may THEN config END AS config
 			FROM outhook_endpoints WHERE id = m.endpoint_id AND NOT disabled FOR KEY SHARE) e
 			LEFT JOIN LATERAL (
-				SELECT failing_since, wake > _at AND not_before IS NULL AS idle FROM outhook_lanes WHERE m.may AND endpoint_id = m.endpoint_id OFFSET 0) l ON true
+				SELECT failing_since, coalesce(wake > _at, false) AND not_before IS NULL AS idle FROM outhook_lanes WHERE m.may AND endpoint_id = m.endpoint_id OFFSET 0) l ON true
 	), inserted AS (
 		INSERT INTO outhook_pending (id, event_id, event_type, event_tenant, endpoint_id, tenant, origin,
 			due, next_attempt, created_at, updated_at, lease, leased, chain, head, size)
@@ -137,11 +138,11 @@ BEGIN
 			SELECT id, next_attempt, (row_number() OVER (PARTITION BY next_attempt) - 1) / 100 AS part FROM inserted WHERE leased) i
 		GROUP BY next_attempt, part
 	), counted AS (
-		SELECT event_id, count(*)::integer AS deliveries FROM inserted GROUP BY event_id
+		SELECT n, count(*)::integer AS deliveries, (count(*) FILTER (WHERE NOT idle))::integer AS behind FROM reached GROUP BY n
 	)
-	SELECT p.n, p.id, p.status, coalesce(c.deliveries, 0),
+	SELECT p.n, p.id, p.status, coalesce(c.deliveries, 0), coalesce(c.behind, 0),
 		i.id, _at, i.next_attempt, r.id, r.tenant, r.all_tenants, r.patterns, r.failing_since, r.created_at, r.updated_at, r.rev, r.config
-	FROM publications p LEFT JOIN counted c ON c.event_id = p.id AND p.status = 'new'
+	FROM publications p LEFT JOIN counted c ON c.n = p.n
 		LEFT JOIN reached r ON r.n = p.n AND r.leased
 		LEFT JOIN inserted i ON i.event_id = p.id AND i.endpoint_id = r.id
 	ORDER BY p.n;
