@@ -246,10 +246,11 @@ const (
 	// batchPatience is how long a claim waits for further places, so that it
 	// takes more, when the one before it left something behind; and the longest
 	// pause after any claim, which is half as long as that took.
-	batchPatience = 5 * time.Millisecond
-	lobbyPatience = time.Second           // that a first delivery which was handed over waits for a place, its store's call included
-	rationing     = 20 * time.Millisecond // until a claim offers room to those to whom the one before it did not
-	settleRest    = time.Millisecond      // the longest pause after a settlement, which is as long as that took
+	batchPatience  = 5 * time.Millisecond
+	lobbyPatience  = time.Second            // that the first delivery to an endpoint waits for a place when it was handed over
+	behindPatience = 100 * time.Millisecond // until what is new behind others is looked for, if no claim comes before
+	rationing      = 20 * time.Millisecond  // until a claim offers room to those to whom the one before it did not
+	settleRest     = time.Millisecond       // the longest pause after a settlement, which is as long as that took
 )
 
 // Dispatcher takes events in with Publish and delivers them with Run. Its
@@ -265,6 +266,7 @@ type Dispatcher struct {
 	proxies  *wire.Proxies
 	log      *zap.Logger
 	wake     chan struct{}
+	reminder chan struct{}
 	running  atomic.Bool
 	hands    HandOver            // nil if the store does not hand over
 	current  atomic.Pointer[run] // the active one that takes what is handed over
@@ -284,7 +286,7 @@ func NewDispatcher(store Store, config Config) (*Dispatcher, error) {
 		return nil, fmt.Errorf("new dispatcher: %w", err)
 	}
 	config.fill()
-	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1)}
+	d := &Dispatcher{store: store, config: config, log: config.Logger, wake: make(chan struct{}, 1), reminder: make(chan struct{}, 1)}
 	d.hands, _ = store.(HandOver) // not along the chain: a wrapper passes it on, or does not
 	d.View = &View{d: d, scope: Scope{All: true}}
 	d.profiles = map[string]*Profile{"": &d.config.Profile}
@@ -648,15 +650,18 @@ func (d *Dispatcher) handOver(ctx context.Context, ps []Publication) ([]Enqueued
 	if err != nil {
 		return nil, err
 	}
-	created := 0
+	created, behind := 0, 0
 	for _, result := range results {
-		created += result.Deliveries - result.Behind
+		created += result.Deliveries
+		behind += result.Behind
 		for _, c := range result.Created {
-			leased = append(leased, handed{c, asked})
+			leased = append(leased, handed{claimed: c, asked: asked})
 		}
 	}
-	if created > len(leased) {
+	if created > len(leased)+behind {
 		d.rouse()
+	} else if behind > 0 {
+		d.remind()
 	}
 	return results, nil
 }
@@ -665,6 +670,7 @@ func (d *Dispatcher) handOver(ctx context.Context, ps []Publication) ([]Enqueued
 type handed struct {
 	claimed Claimed
 	asked   time.Time // the lease began no earlier
+	waits   time.Time // since when it waits for a place; zero if it does not
 }
 
 // promise has the active Run keep places free for what the publications create,
@@ -713,6 +719,14 @@ func (d *Dispatcher) rouse() {
 	}
 }
 
+// remind makes Run look for due deliveries before long, which it may do anyway.
+func (d *Dispatcher) remind() {
+	select {
+	case d.reminder <- struct{}{}:
+	default:
+	}
+}
+
 // Run delivers until ctx ends. It then stops claiming, lets the requests in
 // flight finish within [Config].DrainTimeout, gives back uncounted what is cut
 // short, stores all outcomes and returns nil, or an error if the store did not
@@ -721,8 +735,9 @@ func (d *Dispatcher) rouse() {
 // What Publish stores in the same Dispatcher, it starts without a claim where the
 // store hands it over, see [HandOver]: a few deliveries of a call, while it has
 // places and the queue has had less than there were places for. The first one to an
-// endpoint may wait up to a second for its place. From the end of ctx on, nothing
-// more is handed over, and what is on its way is given back.
+// endpoint may wait for its place for a second, and goes to the endpoint as it was
+// when the event was published. From the end of ctx on, nothing more is handed over,
+// and what is on its way is given back.
 //
 // Run rides out the store's failures by itself. It is [ErrConflict] while
 // another Run of the same Dispatcher is active. A process that only publishes
@@ -754,7 +769,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // except those that are safe for concurrent use.
 type run struct {
 	*Dispatcher
-	asked    context.Context // that of Run: what it asks for ends with it
+	ctx      context.Context // of Run
 	sending  context.Context // of the requests; outlives that of Run
 	cut      context.CancelFunc
 	claiming context.Context // of what dispatch does with the store; outlives that of Run by flushTimeout
@@ -764,14 +779,15 @@ type run struct {
 	gate     *gate.Gate
 	crew     *crew.Crew[*job]
 	desk     *desk.Desk[handed]
-	lobby    []handed // what was handed over and waits for a moment
+	lobby    []handed      // what was handed over and waits for a place,
+	patience time.Duration // for so long
 	settler  *batch.Batcher[settled]
 	keeper   *insist.Keeper[settled]               // the settler's own
 	targets  *ready.Shelf[*EndpointRecord, target] // by endpoint ID
 	left     map[string]int                        // room that the deliveries of a claim leave, by endpoint ID
 	swept    time.Time                             // when idle targets were last forgotten
-	timer    *time.Timer                           // of pause
-	until    time.Time                             // when that ends at the latest
+	timer    *time.Timer                           // of pause, and of claim
+	until    time.Time                             // when it expires
 	wakes    <-chan struct{}                       // the store's own; nil if it has none
 	busy     bool                                  // the last claim was cut short by its bounds: there is more
 	rest     time.Time                             // no claim until then, so that a store which is slow to answer is asked less often and for more
@@ -807,11 +823,12 @@ type settled struct {
 }
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
-	r := &run{Dispatcher: d, asked: ctx, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
+	r := &run{Dispatcher: d, ctx: ctx, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
 	r.crew = crew.New(d.config.Concurrency, r.deliver)
+	r.patience = min(lobbyPatience, (d.config.Lease-d.config.longestTimeout())/4)
 	// Hanging endpoints may hold half of the places for good; a quarter is left to
 	// what waits in the queue.
 	r.desk = desk.New[handed](d.config.Concurrency, max(1, d.config.Concurrency*3/4))
@@ -845,20 +862,21 @@ func (r *run) dispatch(ctx context.Context) {
 		if r.rests(ctx, free) {
 			continue
 		}
-		enough := r.opened(gate.Shut(room))
+		shut := gate.Shut(room)
 		room = maps.Clone(room)
 		if r.gate.Ration(room) {
 			wait = min(cmp.Or(wait, rationing), rationing)
 		}
 		// What is handed over meanwhile may find no place beside what is claimed, and
 		// is given back then; what is promised so far need not.
-		request := ClaimRequest{Max: max(1, min(free-len(r.lobby)-r.desk.Pending(), maxBatch)), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
+		request := ClaimRequest{Max: max(1, min(free-r.desk.Pending(), maxBatch)), PerEndpoint: 1, MaxBytes: maxBatchBytes, Room: room, Lease: r.config.Lease}
 		asked := time.Now()
 		claimed, next, err := r.claim(request)
 		r.rest = time.Now().Add(min(time.Since(asked)/2, batchPatience))
 		r.report(ctx, "claim", err)
 		more := cutShort(claimed, request)
 		r.eager = err == nil && !more
+		enough := r.opened(shut)
 		switch {
 		case err != nil:
 			failures++
@@ -872,7 +890,7 @@ func (r *run) dispatch(ctx context.Context) {
 			// Slow endpoints have what they can have for now. When more will be due, the
 			// next claim says.
 			_, room, _ = r.plan()
-			next, enough = rationing, r.opened(gate.Shut(room))
+			next, enough = rationing, r.opened(append(shut, gate.Shut(room)...))
 		default:
 			failures = 0
 		}
@@ -911,14 +929,15 @@ func (r *run) rests(ctx context.Context, free int) bool {
 }
 
 // claim asks the store, and starts what is handed over while it has not answered,
-// for which requests that end make room.
+// for which requests that end make room, unless Run is to end.
 func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration, err error) {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
 		claimed, next, err = r.store.Claim(r.claiming, request)
 	}()
-	for {
+	r.sleep(time.Hour) // for hurry
+	for done := r.ctx.Done(); ; {
 		select {
 		case <-answered:
 			return claimed, next, err
@@ -926,19 +945,22 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 			r.startHanded()
 		case <-r.desk.Ready():
 			r.startHanded()
+		case <-r.timer.C:
+			r.startHanded()
+		case <-done:
+			r.closeDesk()
+			done = nil
 		}
 	}
 }
 
 // pause waits for so long, at the most until wake or wakes, which is r.wakes or
-// nil, receives, ctx ends, or enough requests have ended. Meanwhile it starts what
+// nil, receives, a moment more if it is reminded, ctx ends, or enough requests have ended. Meanwhile it starts what
 // is handed over. enough is told how many have ended so far, and returns how many
 // are missing.
 func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan struct{}, enough func(ended int) (missing int)) {
-	r.until = time.Now().Add(d)
-	r.timer.Reset(d)
-	r.hurryLobby()
-	for ended := 0; ; {
+	r.sleep(d)
+	for ended := r.startHanded(); ; {
 		missing := enough(ended)
 		if missing <= 0 {
 			return
@@ -948,6 +970,8 @@ func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan str
 			return
 		case <-wake:
 			return
+		case <-r.reminder:
+			r.hurry(behindPatience)
 		case _, open := <-wakes:
 			if !open {
 				r.wakes = nil // polling goes on
@@ -963,30 +987,26 @@ func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan str
 	}
 }
 
-// hurry makes pause end in so long, if it would not before.
-func (r *run) hurry(d time.Duration) {
-	d = min(d, time.Until(r.until))
+// sleep sets the timer.
+func (r *run) sleep(d time.Duration) {
 	r.until = time.Now().Add(d)
 	r.timer.Reset(d)
 }
 
-// hurryLobby makes pause end when what waits for a place has waited too long.
-func (r *run) hurryLobby() {
-	if len(r.lobby) > 0 {
-		r.hurry(time.Until(r.lobby[0].asked.Add(lobbyPatience)))
-	}
-}
+// hurry has the timer expire in so long, if it would not before.
+func (r *run) hurry(d time.Duration) { r.sleep(min(d, time.Until(r.until))) }
 
 // ends makes pause wait for the end of n requests.
 func ends(n int) func(ended int) int { return func(ended int) int { return n - ended } }
 
 // opened makes pause wait, after a claim that left nothing, until there is room
-// where that had none; before, another would find nothing again. Slow endpoints
-// wait a moment for each other, so that they share a claim.
+// where that had none; before, another would find nothing again. Endpoints that are
+// slow, or not known yet, wait a moment for each other, so that they share a claim.
 func (r *run) opened(shut []string) func(ended int) int {
-	slow := false
+	seen, slow := -1, false // at first, what has ended during the claim
 	return func(ended int) int {
-		if ended > 0 && len(shut) > 0 {
+		if ended != seen && len(shut) > 0 {
+			seen = ended
 			_, room, _ := r.plan()
 			quick, wary := r.gate.Opened(shut, room)
 			if quick {
@@ -1016,20 +1036,27 @@ func (r *run) freed(n int) <-chan struct{} {
 func (r *run) startHanded() (ended int) {
 	now := time.Now()
 	ended = r.collect(now)
-	if r.asked.Err() == nil {
+	if r.ctx.Err() == nil {
 		waiting := r.lobby[:0]
-		for n, hs := range [][]handed{r.lobby, r.desk.Take()} {
-			for _, h := range hs {
-				if (n == 0 || len(waiting) < r.config.Concurrency/4) && r.mayWait(&h, now) {
-					waiting = append(waiting, h)
-				} else {
-					r.begin(h.claimed, h.asked, now, r.gate.EnterBehind)
-				}
+		for _, h := range r.lobby {
+			if r.mayWait(&h, now) {
+				waiting = append(waiting, h)
+			} else {
+				r.begin(h.claimed, h.asked, now, r.gate.Enter)
 			}
 		}
-		clear(r.lobby[min(len(waiting), len(r.lobby)):])
-		r.lobby = waiting
-		r.hurryLobby()
+		clear(r.lobby[len(waiting):])
+		for _, h := range r.desk.Take() {
+			if len(waiting) < r.config.Concurrency/4 && r.mayWait(&h, now) {
+				h.waits = now
+				waiting = append(waiting, h)
+			} else {
+				r.begin(h.claimed, h.asked, now, r.gate.EnterBehind)
+			}
+		}
+		if r.lobby = waiting; len(waiting) > 0 {
+			r.hurry(waiting[0].waits.Add(r.patience).Sub(now))
+		}
 	}
 	r.tellDesk()
 	return ended
@@ -1039,13 +1066,14 @@ func (r *run) startHanded() (ended int) {
 // now.
 func (r *run) mayWait(h *handed, now time.Time) bool {
 	e := h.claimed.Endpoint
-	return now.Sub(h.asked) < lobbyPatience && e.FailingSince.IsZero() && r.gate.Soon(e.ID)
+	waits := !h.waits.IsZero()
+	return (!waits || now.Sub(h.waits) < r.patience) && e.FailingSince.IsZero() && r.gate.Soon(e.ID, waits)
 }
 
 // tellDesk says how many places are taken, and that others may be promised as long
 // as nothing in the queue waits for one and the store takes outcomes.
 func (r *run) tellDesk() {
-	r.desk.Set(r.gate.Inflight()+len(r.lobby), r.eager && !r.unstored.Load())
+	r.desk.Set(r.gate.Inflight(), len(r.lobby), r.eager && !r.unstored.Load())
 }
 
 // closeDesk ends handing over, and gives back what was not started.
@@ -1115,8 +1143,9 @@ func (r *run) nap(next, wait time.Duration) time.Duration {
 }
 
 // start begins each claimed delivery, or gives it back if Run is stopping. It
-// reports whether an endpoint is known to be quick, and so may have room again in a
-// moment or more that is due, and whether such a one filled the room that it had.
+// reports whether an endpoint that is known to be quick filled the room that it had,
+// and whether there is such a one at all, which may have room again in a moment, or
+// more that is due.
 func (r *run) start(claimed []Claimed, asked time.Time, room map[string]int, stopping bool) (cut, quick bool) {
 	now := time.Now()
 	clear(r.left)

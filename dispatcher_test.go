@@ -2934,6 +2934,28 @@ func TestRequestsThatEndDuringAClaimMakeRoom(t *testing.T) {
 	})
 }
 
+// A request that ends while a claim is under way makes room that this claim did not
+// know of.
+func TestRoomThatOpensDuringAClaimIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReceiver(t, after(time.Second))
+		config := testConfig(r)
+		config.PollInterval = time.Hour
+		s := &behindStore{queueWatch: &queueWatch{Store: NewMemoryStore()}}
+		s.slow = 2 * time.Second
+		d := newDispatcher(t, s, config)
+		register(t, d.View, Endpoint{Concurrency: 1})
+		start(t, d)
+		time.Sleep(3 * time.Second) // the first claim has found nothing
+		publish(t, d, Event{})
+		publish(t, d, Event{}) // is given back, and claimed for 2 s
+		time.Sleep(6 * time.Second)
+		if got := len(r.all()); got != 2 {
+			t.Errorf("%d requests were made, want 2", got)
+		}
+	})
+}
+
 func TestAFullEndpointIsHandedOverNoMoreThanOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiver(t, after(20*time.Second))
@@ -2967,11 +2989,26 @@ func TestAFullEndpointIsHandedOverNoMoreThanOnce(t *testing.T) {
 
 // behindStore is a store that says of what is published to an endpoint with
 // something due that it is behind that, and wakes nobody itself.
-type behindStore struct{ *queueWatch }
+type behindStore struct {
+	*queueWatch
+	keeps atomic.Bool   // what is published: nothing is handed over
+	slow  time.Duration // of claims
+}
+
+func (s *behindStore) Claim(ctx context.Context, r ClaimRequest) ([]Claimed, time.Duration, error) {
+	batch, next, err := s.queueWatch.Claim(ctx, r)
+	time.Sleep(s.slow)
+	return batch, next, err
+}
 
 func (s *behindStore) Unwrap() Store { return nil }
 
 func (s *behindStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued, error) {
+	for n := range ps {
+		if s.keeps.Load() {
+			ps[n].Places, ps[n].Lease = 0, 0
+		}
+	}
 	results, err := s.Store.Enqueue(ctx, ps)
 	for n := range results {
 		if s.givenBack.Load() > 0 {
@@ -2981,31 +3018,40 @@ func (s *behindStore) Enqueue(ctx context.Context, ps []Publication) ([]Enqueued
 	return results, err
 }
 
-func TestWhatIsBehindOthersWakesNobody(t *testing.T) {
+func TestWhatIsBehindOthersWakesNobodyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &behindStore{&queueWatch{Store: NewMemoryStore()}}
+		s := &behindStore{queueWatch: &queueWatch{Store: NewMemoryStore()}}
 		config := testConfig(newReceiver(t, after(10*time.Second)))
 		config.PollInterval = time.Hour
 		d := newDispatcher(t, s, config)
-		register(t, d.View, Endpoint{Concurrency: 1})
+		register(t, d.View, Endpoint{Concurrency: 1, Events: []string{"test"}})
 		start(t, d)
 		synctest.Wait()
-		const events = 5
+		const events = 20
 		publish(t, d, Event{})
 		publish(t, d, Event{}) // is given back: there is no place
-		synctest.Wait()
 		time.Sleep(time.Second)
 		before := s.claims.Load()
 		for range events - 2 {
 			publish(t, d, Event{})
-			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
 		}
-		if got := s.claims.Load() - before; got != 0 {
-			t.Errorf("%d claims were made for what waits behind others", got)
+		if got := s.claims.Load() - before; got > 2 {
+			t.Errorf("%d claims were made within 0.2 s for what waits behind others, want one every %v", got, behindPatience)
 		}
 		time.Sleep(events * 11 * time.Second)
 		if got := len(deliveries(t, d, DeliveryFilter{States: []State{StateDelivered}})); got != events {
 			t.Errorf("%d of %d deliveries are delivered", got, events)
+		}
+
+		// What it was behind may be gone when it comes.
+		register(t, d.View, Endpoint{URL: "http://other.example/", Events: []string{"other"}})
+		s.keeps.Store(true)
+		id := publish(t, d, Event{Type: "other"}).EventID
+		const took = 10*time.Second + behindPatience + time.Millisecond
+		time.Sleep(took)
+		if got := delivery(t, d, id); got.State != StateDelivered {
+			t.Errorf("%v after it was published as if behind others, a delivery is %s", took, got.State)
 		}
 	})
 }
@@ -3097,7 +3143,7 @@ func TestFirstDeliveriesToManyEndpointsAreNotGivenBack(t *testing.T) {
 }
 
 // What waits for a place has the first one that a request leaves, though a claim goes
-// on; but none once Run is to end.
+// on; but none once Run is to end, when it is given back at once.
 func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
 		t.Run(fmt.Sprint("stopped ", stopped), func(t *testing.T) {
@@ -3114,6 +3160,15 @@ func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
 				config.Concurrency, config.DrainTimeout = 16, time.Millisecond
 				s := &handing{testStore: &testStore{Store: NewMemoryStore()}}
 				slow := s.slowClaims()
+				var back atomic.Int64
+				s.settle = func(ss []Settlement) error {
+					for _, settlement := range ss {
+						if settlement.Attempt == nil {
+							back.Add(1)
+						}
+					}
+					return nil
+				}
 				d := newDispatcher(t, s, config)
 				for n := range endpoints {
 					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
@@ -3137,6 +3192,9 @@ func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
 				if got := len(r.all()); before != endpoints-1 || got != want {
 					t.Errorf("%d requests were made, and %d when one had ended, want %d and %d", before, got, endpoints-1, want)
 				}
+				if n := back.Load(); stopped != (n == 1) {
+					t.Errorf("%d deliveries were given back while the claim went on", n)
+				}
 				stop()
 				if err := <-ended; err != nil {
 					t.Error(err)
@@ -3147,19 +3205,24 @@ func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
 }
 
 func TestWhatWaitsForAPlaceGoesBackAfterASecondOrWithRun(t *testing.T) {
-	for _, stopped := range []bool{false, true} {
-		t.Run(fmt.Sprint("stopped ", stopped), func(t *testing.T) {
+	for name, stopped := range map[string]bool{"after a second": false, "after a second of a claim": false, "with Run": true} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const endpoints = 10 // the half of 16 places, and two that wait
 				config := testConfig(newReceiver(t, hang))
 				config.Concurrency, config.DrainTimeout, config.PollInterval = 16, time.Millisecond, time.Hour
-				s := &behindStore{&queueWatch{Store: NewMemoryStore()}}
+				s := &behindStore{queueWatch: &queueWatch{Store: NewMemoryStore()}}
 				d := newDispatcher(t, s, config)
 				for n := range endpoints {
 					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
 				}
 				stop := start(t, d)
 				synctest.Wait()
+				if name == "after a second of a claim" {
+					s.slow = 5 * time.Second
+					d.rouse()
+					synctest.Wait()
+				}
 				publishToEach(t, d, endpoints)
 				time.Sleep(lobbyPatience - time.Millisecond)
 				if back := s.givenBack.Load(); back != 0 {

@@ -233,7 +233,7 @@ type Enqueued struct {
 	Duplicate  bool
 	Deliveries int       // created now
 	Created    []Claimed // those deliveries, when Publication.Endpoints is not nil; otherwise those that are handed over
-	Behind     int       // of the others, those to endpoints that had something due before, or that rest: a claim that can take that will find these, and a dispatcher need not be woken; 0 is always right
+	Behind     int       // of the others, those to endpoints that rest or had something due before: a dispatcher at work comes to them by itself, and is not woken at once; 0 is always right
 }
 
 // ClaimRequest says how much a dispatcher can start now.

@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -431,11 +432,19 @@ func behind(t *trial) {
 	t.publish("", "fourth", "fifth")
 	fourth := t.collect(webhook.ClaimRequest{Max: 1, PerEndpoint: 1, Lease: long}, 1)
 	publish("sixth", "one of which a claim has left some", 1)
-	deliver(append(fourth, t.collect(everything(long), 2)...))
+	t.register("", "beside")
+	seventh := publish("seventh", "such a one, and another that never had a delivery", 1)
+	for _, c := range slices.Concat(fourth, seventh, t.collect(everything(long), 4-len(seventh))) {
+		o := attempted(c, webhook.StateDelivered, 200)
+		o.Pause = long
+		t.settle(o)
+	}
+	publish("eighth", "two that rest", 2)
 	if _, ok := capability[webhook.OrderedQueue](t.store); !ok {
 		return
 	}
 	t.disable("endpoint", true)
+	t.disable("beside", true)
 	t.ordered("ordered")
 	publish("head", "an ordered endpoint", 0)
 	head := t.collect(everything(long), 1)

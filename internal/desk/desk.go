@@ -17,6 +17,7 @@ type Desk[T any] struct {
 	open     bool
 	closed   bool
 	used     int // places
+	waiting  int // for one, of what was taken
 	promised int
 	things   []T
 	spare    []T // the last result of Take, to be reused
@@ -28,12 +29,12 @@ func New[T any](places, limit int) *Desk[T] {
 	return &Desk[T]{places: places, limit: limit, ready: make(chan struct{}, 1)}
 }
 
-// Set says how many of the places are in use, those of what Take has returned
-// included, and whether others may be promised.
-func (d *Desk[T]) Set(used int, open bool) {
+// Set says how many of the places are in use, how many of the things that Take has
+// returned still wait for one, and whether others may be promised.
+func (d *Desk[T]) Set(used, waiting int, open bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.used, d.open = used, open
+	d.used, d.waiting, d.open = used, waiting, open
 }
 
 // Pending returns how many places are promised, or for what waits to be taken.
@@ -49,7 +50,7 @@ func (d *Desk[T]) Pending() int {
 func (d *Desk[T]) Promise(n, most int) (each int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	left := d.places - d.used - d.promised - len(d.things)
+	left := d.places - d.used - d.waiting - d.promised - len(d.things)
 	if !d.open || d.closed || d.used >= d.limit || left < n {
 		return 0
 	}

@@ -15,32 +15,33 @@ func TestNothingIsPromisedBeforeTheDeskIsOpen(t *testing.T) {
 	if n := d.Promise(1, 4); n != 0 {
 		t.Errorf("a desk that is not open promised %d", n)
 	}
-	d.Set(0, true)
+	d.Set(0, 0, true)
 	if n := d.Promise(1, 4); n != 1 {
 		t.Errorf("an open desk promised %d, want 1", n)
 	}
-	d.Set(0, false)
+	d.Set(0, 0, false)
 	if n := d.Promise(1, 4); n != 0 {
 		t.Errorf("a desk that is not open any more promised %d", n)
 	}
 }
 
 func TestPromisesKeepWithinThePlaces(t *testing.T) {
-	for _, c := range []struct{ used, n, most, want int }{
-		{0, 1, 8, 4}, {0, 1, 2, 2}, {0, 2, 8, 2}, {0, 100, 8, 1}, {0, 257, 8, 0},
-		{191, 1, 8, 1}, {192, 1, 8, 0}, {191, 65, 8, 1}, {191, 66, 8, 0},
+	for _, c := range []struct{ used, waiting, n, most, want int }{
+		{0, 0, 1, 8, 4}, {0, 0, 1, 2, 2}, {0, 0, 2, 8, 2}, {0, 0, 100, 8, 1}, {0, 0, 257, 8, 0},
+		{191, 0, 1, 8, 1}, {192, 0, 1, 8, 0}, {191, 0, 65, 8, 1}, {191, 0, 66, 8, 0},
+		{128, 64, 1, 8, 1}, {128, 127, 1, 8, 1}, {128, 128, 1, 8, 0}, // what waits is not in use, but needs its place
 	} {
 		d := New[int](256, 192)
-		d.Set(c.used, true)
+		d.Set(c.used, c.waiting, true)
 		if got := d.Promise(c.n, c.most); got != c.want {
-			t.Errorf("with %d in use, %d were promised %d each, want %d", c.used, c.n, got, c.want)
+			t.Errorf("with %d in use and %d waiting, %d were promised %d each, want %d", c.used, c.waiting, c.n, got, c.want)
 		}
 	}
 }
 
 func TestAPromiseCountsUntilItIsRedeemed(t *testing.T) {
 	d := New[int](3, 3)
-	d.Set(0, true)
+	d.Set(0, 0, true)
 	for range 3 {
 		if d.Promise(1, 1) != 1 {
 			t.Fatal("a free place was not promised")
@@ -72,7 +73,7 @@ func TestAPromiseCountsUntilItIsRedeemed(t *testing.T) {
 	if d.Promise(1, 1) != 0 {
 		t.Fatal("the place of what was taken was promised before Set said that it is free")
 	}
-	d.Set(0, true)
+	d.Set(0, 0, true)
 	if d.Promise(1, 1) != 1 {
 		t.Fatal("a free place was not promised")
 	}
@@ -80,7 +81,7 @@ func TestAPromiseCountsUntilItIsRedeemed(t *testing.T) {
 
 func TestReadyReceivesWhenThereIsSomethingToTake(t *testing.T) {
 	d := New[int](100, 100)
-	d.Set(0, true)
+	d.Set(0, 0, true)
 	var makers sync.WaitGroup
 	for n := range 50 {
 		makers.Go(func() { d.HandOver(d.Promise(1, 1), []int{n}) })
@@ -101,7 +102,7 @@ func TestReadyReceivesWhenThereIsSomethingToTake(t *testing.T) {
 
 func TestAClosedDeskTakesNothing(t *testing.T) {
 	d := New[int](10, 10)
-	d.Set(0, true)
+	d.Set(0, 0, true)
 	d.Promise(1, 1)
 	d.HandOver(1, []int{1})
 	d.Promise(1, 1)

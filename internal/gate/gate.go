@@ -55,6 +55,7 @@ type Gate struct {
 	wary     map[*Key]struct{}
 	limited  map[*Key]struct{}    // keys that wait for their rate
 	waiting  map[*Key]struct{}    // wary keys that have more work than the wary had places for
+	slow     int                  // how many of these are known
 	running  []*Pass              // young passes in the order of their starts; over ones too
 	parked   map[string]time.Time // until when
 }
@@ -234,7 +235,7 @@ func (g *Gate) Ration(room map[string]int) (rationed bool) {
 		k.wanted, k.offered, k.came = n, 0, 0
 		switch {
 		case done, n <= 0 && left > 0: // the latter waits for something else
-			delete(g.waiting, k)
+			g.unwait(k)
 		case n > 0:
 			room[k.name] = 0
 			groups[k.group] = append(groups[k.group], k)
@@ -271,14 +272,14 @@ func Shut(room map[string]int) (names []string) {
 }
 
 // Opened reports whether, in the room that a later Plan returns, something of one of
-// the names may start, and whether of a key that is not wary.
+// the names may start: of a key that is not wary, or of wary ones only.
 func (g *Gate) Opened(names []string, room map[string]int) (quick, wary bool) {
 	for _, name := range names {
 		if n, named := room[name]; named && n <= 0 {
 			continue
 		}
 		if !g.Wary(name) {
-			return true, wary
+			return true, false
 		}
 		wary = true
 	}
@@ -300,7 +301,7 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	k.came++
 	if !g.isFor(k) || g.allowed(k, now) < 1 {
 		if k.wary && g.held >= g.half() {
-			g.waiting[k] = struct{}{}
+			g.wait(k)
 		}
 		g.refresh(k, now)
 		return false
@@ -331,17 +332,18 @@ func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
 	if k.wary && g.crowded() {
 		k.used = now
 		k.came++
-		g.waiting[k] = struct{}{}
+		g.wait(k)
 		return false
 	}
 	return g.Enter(k, p, now)
 }
 
-// Soon reports whether EnterBehind would refuse the first work of a key for the only
-// reason that the places of the wary are others' first: most of these may be new as
-// well, and their first work have ended in a moment.
-func (g *Gate) Soon(name string) bool {
-	if !g.crowded() {
+// Soon reports whether the first work of a key, which waits already or is to wait
+// outside, has no place for the only reason that other keys' first work has those:
+// most of that will have ended in a moment. Keys that are known to take long, and
+// wait, will not have.
+func (g *Gate) Soon(name string, waits bool) bool {
+	if g.slow > 0 || !waits && !g.crowded() || waits && g.held < g.half() {
 		return false
 	}
 	k := g.keys[name]
@@ -349,15 +351,37 @@ func (g *Gate) Soon(name string) bool {
 }
 
 // crowded reports whether the places that are left to the wary are taken, or those'
-// that have waited for one.
+// that were turned away before.
 func (g *Gate) crowded() bool { return g.held+len(g.waiting) >= g.half() }
+
+// wait notes that a key has work that was turned away, and unwait that it has not.
+func (g *Gate) wait(k *Key) {
+	if _, waits := g.waiting[k]; !waits {
+		g.waiting[k] = struct{}{}
+		g.countSlow(k, 1)
+	}
+}
+
+func (g *Gate) unwait(k *Key) {
+	g.countSlow(k, -1)
+	delete(g.waiting, k)
+}
+
+// countSlow counts n more waiting keys that are known and wary, if this is one.
+func (g *Gate) countSlow(k *Key, n int) {
+	if _, waits := g.waiting[k]; waits && k.known && k.wary {
+		g.slow += n
+	}
+}
 
 // Leave ends what was let in.
 func (g *Gate) Leave(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
 	g.count(k, -k.inflight)
+	g.countSlow(k, -1)
 	k.known = true
+	g.countSlow(k, 1)
 	k.used = now
 	g.inflight--
 	k.inflight--
@@ -400,7 +424,7 @@ func (g *Gate) Forget(since time.Time, forgotten func(name string)) {
 			delete(g.room, name)
 			delete(g.wary, k)
 			delete(g.limited, k)
-			delete(g.waiting, k)
+			g.unwait(k)
 			forgotten(name)
 		}
 	}
@@ -443,7 +467,9 @@ func (g *Gate) setWary(k *Key, wary bool) {
 	if k.wary == wary {
 		return
 	}
+	g.countSlow(k, -1)
 	k.wary = wary
+	g.countSlow(k, 1)
 	g.changed = true
 	if wary {
 		g.wary[k] = struct{}{}

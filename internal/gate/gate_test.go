@@ -328,7 +328,10 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 	for range 50_000 {
 		name := fmt.Sprint(random.IntN(12))
 		limit := 1 + len(name)*3
-		switch random.IntN(4) {
+		switch random.IntN(5) {
+		case 4:
+			_, room, _ := h.Plan(h.now)
+			h.Ration(maps.Clone(room))
 		case 0, 1:
 			free, room, _ := h.Plan(h.now)
 			offered, named := room[name]
@@ -360,6 +363,15 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 		}
 		if len(running) > 16 || h.inflight != len(running) || h.held != held {
 			t.Fatalf("%d running, counted %d; %d wary, counted %d", len(running), h.inflight, held, h.held)
+		}
+		slow := 0
+		for k := range h.waiting {
+			if k.known && k.wary {
+				slow++
+			}
+		}
+		if h.slow != slow {
+			t.Fatalf("%d known and wary keys wait, counted %d", slow, h.slow)
 		}
 		for k, n := range perKey {
 			if n > k.limit {
@@ -621,7 +633,7 @@ func TestFirstWorkMayBeginSoonWhereTheWaryAreMany(t *testing.T) {
 	key := func(name string, failing bool) *Key { return g.Key(name, "", 2, 0, failing, now) }
 	soon := func(why, name string, want bool) {
 		t.Helper()
-		if g.Soon(name) != want {
+		if g.Soon(name, false) != want {
 			t.Errorf("Soon is %t for %s", !want, why)
 		}
 	}
@@ -649,6 +661,22 @@ func TestFirstWorkMayBeginSoonWhereTheWaryAreMany(t *testing.T) {
 	}
 	g.Leave(&last, now)
 	soon("a new key, where another waits for the only place", "next", true)
+	if g.Soon("next", true) {
+		t.Error("Soon is true for work that waits, for which there is a place")
+	}
+	if !g.Enter(key("new2", false), new(Pass), now) || !g.Soon("next", true) {
+		t.Error("Soon is false for work that waits, for which there is no place")
+	}
+	slowOne := key("key0", false)
+	if g.Enter(slowOne, new(Pass), now) {
+		t.Fatal("the wary hold more than half")
+	}
+	soon("a new key, where one waits that is known to be slow", "next", false)
+	g.unwait(slowOne)
+	soon("a new key, where that does not wait any more", "next", true)
+	if g.slow != 0 {
+		t.Errorf("%d slow keys are counted as waiting, want 0", g.slow)
+	}
 }
 
 func TestOpenedTellsTheQuickFromTheWary(t *testing.T) {

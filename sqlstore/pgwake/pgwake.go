@@ -120,12 +120,15 @@ func (s *Store) Wakes(ctx context.Context) (<-chan struct{}, error) {
 	return wakes, nil
 }
 
-// claimable reports whether deliveries were created that are due at once. Where
-// some might have been handed over, those that were are in Created.
+// claimable reports whether deliveries were created that are due at once, and not
+// behind others: who had room for these was woken for the first of them, and who has
+// it later claims then, or polls. Where some might have been handed over, those that
+// were are in Created.
 func claimable(ps []webhook.Publication, results []webhook.Enqueued) bool {
 	for n := range results {
-		d := results[n].Deliveries
-		if d > 0 && (ps[n].Lease == 0 || ps[n].Endpoints == nil && d > len(results[n].Created)) {
+		r := &results[n]
+		d := r.Deliveries - r.Behind
+		if d > 0 && (ps[n].Lease == 0 || ps[n].Endpoints == nil && d > len(r.Created)) {
 			return true
 		}
 	}

@@ -205,8 +205,16 @@ func TestNothingIsNotifiedWhereNothingIsDue(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if d := enqueueAsking(t, store, "handed over"); d.Deliveries != 1 || len(d.Created) != 1 {
-		t.Fatalf("%d of %d deliveries to an idle endpoint were handed over, want 1 of 1", len(d.Created), d.Deliveries)
+	handed := enqueueAsking(t, store, "handed over")
+	if handed.Deliveries != 1 || len(handed.Created) != 1 {
+		t.Fatalf("%d of %d deliveries to an idle endpoint were handed over, want 1 of 1", len(handed.Created), handed.Deliveries)
+	}
+	c := handed.Created[0]
+	if _, err := store.Settle(t.Context(), []webhook.Settlement{{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered, Pause: time.Hour}}); err != nil {
+		t.Fatal(err)
+	}
+	if d := enqueueAsking(t, store, "behind"); d.Deliveries != 1 || d.Behind != 1 {
+		t.Fatalf("Behind is %d of %d deliveries to an endpoint that rests, want 1 of 1", d.Behind, d.Deliveries)
 	}
 	store.notifier.mu.Lock()
 	running := store.notifier.running

@@ -26,8 +26,8 @@ $$;
 -- asleep and healthy and has no order. What came to the queue since the last claim
 -- is an alarm yet, which only the next one folds into the lane: so long, and no
 -- longer, it may be overtaken. Each is a row of its publication, with the endpoint's
--- record. behind says of how many others it is known that their lane is awake or
--- rests: nobody needs to be told of them.
+-- record. behind says of how many of the first _places that are not handed over the
+-- lane is awake, or rests, and so is looked at by claims; it may just have been so.
 CREATE FUNCTION outhook_enqueue(
 	_now timestamptz, _lock_timeout text, _calls integer[], _ids text[], _keys text[], _types text[], _tenants text[],
 	_ordering_keys text[], _times timestamptz[], _tests boolean[], _data bytea, _offsets integer[], _sizes integer[], _sums bytea,
