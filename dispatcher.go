@@ -786,8 +786,9 @@ type run struct {
 	targets  *ready.Shelf[*EndpointRecord, target] // by endpoint ID
 	left     map[string]int                        // room that the deliveries of a claim leave, by endpoint ID
 	swept    time.Time                             // when idle targets were last forgotten
-	timer    *time.Timer                           // of pause, and of claim
+	timer    *time.Timer                           // of pause
 	until    time.Time                             // when it expires
+	late     *time.Timer                           // when the first in the lobby has waited for too long
 	wakes    <-chan struct{}                       // the store's own; nil if it has none
 	busy     bool                                  // the last claim was cut short by its bounds: there is more
 	rest     time.Time                             // no claim until then, so that a store which is slow to answer is asked less often and for more
@@ -824,6 +825,7 @@ type settled struct {
 
 func newRun(ctx context.Context, d *Dispatcher) *run {
 	r := &run{Dispatcher: d, ctx: ctx, gate: gate.New(d.config.Concurrency), left: make(map[string]int), swept: time.Now(), told: make(map[string]told)}
+	r.timer, r.late = time.NewTimer(0), time.NewTimer(0) // their first expiry means nothing
 	r.storing, r.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	r.sending, r.cut = context.WithCancel(r.storing)
 	r.claiming, r.leave = context.WithCancel(r.storing)
@@ -854,8 +856,8 @@ func newRun(ctx context.Context, d *Dispatcher) *run {
 func (r *run) dispatch(ctx context.Context) {
 	defer r.closeDesk()
 	r.wakes = r.wakesOfStore(ctx)
-	r.timer = time.NewTimer(0)
 	defer r.timer.Stop()
+	defer r.late.Stop()
 	failures := 0
 	for ctx.Err() == nil {
 		free, room, wait := r.plan()
@@ -936,7 +938,6 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 		defer close(answered)
 		claimed, next, err = r.store.Claim(r.claiming, request)
 	}()
-	r.sleep(time.Hour) // for hurry
 	for done := r.ctx.Done(); ; {
 		select {
 		case <-answered:
@@ -945,7 +946,7 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 			r.startHanded()
 		case <-r.desk.Ready():
 			r.startHanded()
-		case <-r.timer.C:
+		case <-r.late.C:
 			r.startHanded()
 		case <-done:
 			r.closeDesk()
@@ -954,12 +955,13 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 	}
 }
 
-// pause waits for so long, at the most until wake or wakes, which is r.wakes or
-// nil, receives, a moment more if it is reminded, ctx ends, or enough requests have ended. Meanwhile it starts what
+// pause waits for so long, or for behindPatience once it is reminded, at the most
+// until wake or wakes, which is r.wakes or nil, receives, ctx ends, or enough requests have ended. Meanwhile it starts what
 // is handed over. enough is told how many have ended so far, and returns how many
 // are missing.
 func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan struct{}, enough func(ended int) (missing int)) {
-	r.sleep(d)
+	r.until = time.Now().Add(d)
+	r.timer.Reset(d)
 	for ended := r.startHanded(); ; {
 		missing := enough(ended)
 		if missing <= 0 {
@@ -981,20 +983,21 @@ func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan str
 			ended += r.startHanded()
 		case <-r.desk.Ready():
 			ended += r.startHanded()
+		case <-r.late.C:
+			ended += r.startHanded()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// sleep sets the timer.
-func (r *run) sleep(d time.Duration) {
-	r.until = time.Now().Add(d)
-	r.timer.Reset(d)
+// hurry makes pause end in so long, if it would not before.
+func (r *run) hurry(d time.Duration) {
+	if until := time.Now().Add(d); until.Before(r.until) {
+		r.until = until
+		r.timer.Reset(d)
+	}
 }
-
-// hurry has the timer expire in so long, if it would not before.
-func (r *run) hurry(d time.Duration) { r.sleep(min(d, time.Until(r.until))) }
 
 // ends makes pause wait for the end of n requests.
 func ends(n int) func(ended int) int { return func(ended int) int { return n - ended } }
@@ -1047,7 +1050,8 @@ func (r *run) startHanded() (ended int) {
 		}
 		clear(r.lobby[len(waiting):])
 		for _, h := range r.desk.Take() {
-			if len(waiting) < r.config.Concurrency/4 && r.mayWait(&h, now) {
+			same := func(other handed) bool { return other.claimed.Endpoint.ID == h.claimed.Endpoint.ID }
+			if len(waiting) < r.config.Concurrency/4 && r.mayWait(&h, now) && !slices.ContainsFunc(waiting, same) {
 				h.waits = now
 				waiting = append(waiting, h)
 			} else {
@@ -1055,7 +1059,7 @@ func (r *run) startHanded() (ended int) {
 			}
 		}
 		if r.lobby = waiting; len(waiting) > 0 {
-			r.hurry(waiting[0].waits.Add(r.patience).Sub(now))
+			r.late.Reset(waiting[0].waits.Add(r.patience).Sub(now))
 		}
 	}
 	r.tellDesk()

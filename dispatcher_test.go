@@ -3287,7 +3287,6 @@ func TestAPauseWhoseTimeIsOverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDispatcher(t, NewMemoryStore(), testConfig(nil))
 		r := newRun(t.Context(), d)
-		r.timer = time.NewTimer(0)
 		before := time.Now()
 		for _, rest := range []time.Duration{-time.Hour, -1, 0, 1} {
 			r.pause(t.Context(), rest, nil, nil, ends(math.MaxInt)) // otherwise this would deadlock

@@ -56,6 +56,7 @@ type Gate struct {
 	limited  map[*Key]struct{}    // keys that wait for their rate
 	waiting  map[*Key]struct{}    // wary keys that have more work than the wary had places for
 	slow     int                  // how many of these are known
+	young    int                  // in flight for no longer than slowAfter, of keys that are not known
 	running  []*Pass              // young passes in the order of their starts; over ones too
 	parked   map[string]time.Time // until when
 }
@@ -81,6 +82,7 @@ type Key struct {
 type Pass struct {
 	key     *Key
 	started time.Time
+	first   bool // it is young, and its key was not known
 	old     bool
 	over    bool
 }
@@ -309,7 +311,10 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 	if k.limiter != nil {
 		k.limiter.AllowN(now, 1)
 	}
-	*p = Pass{key: k, started: now}
+	*p = Pass{key: k, started: now, first: !k.known}
+	if p.first {
+		g.young++
+	}
 	g.inflight++
 	k.inflight++
 	g.count(k, 1)
@@ -326,8 +331,8 @@ func (g *Gate) Enter(k *Key, p *Pass, now time.Time) bool {
 }
 
 // EnterBehind is Enter for work that has not waited for its turn: of a wary key, it
-// stands behind that of wary keys which was turned away before, and could otherwise
-// be overtaken for ever.
+// leaves places to that of wary keys which was turned away before, and could
+// otherwise be overtaken for ever.
 func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
 	if k.wary && g.crowded() {
 		k.used = now
@@ -338,21 +343,23 @@ func (g *Gate) EnterBehind(k *Key, p *Pass, now time.Time) bool {
 	return g.Enter(k, p, now)
 }
 
-// Soon reports whether the first work of a key, which waits already or is to wait
-// outside, has no place for the only reason that other keys' first work has those:
-// most of that will have ended in a moment. Keys that are known to take long, and
-// wait, will not have.
+// Soon reports whether the first work of a key has no place for the only reason that
+// other keys' first work has those, most of which will have ended in a moment. waits
+// says that it has been so before: then it needs a place, but not one that is kept
+// for others.
 func (g *Gate) Soon(name string, waits bool) bool {
-	if g.slow > 0 || !waits && !g.crowded() || waits && g.held < g.half() {
+	if g.young == 0 || g.slow > 0 || !g.crowded() || waits && g.held < g.half() {
 		return false
 	}
 	k := g.keys[name]
 	return k == nil || !k.known && !k.failing && k.inflight == 0
 }
 
-// crowded reports whether the places that are left to the wary are taken, or those'
-// that were turned away before.
-func (g *Gate) crowded() bool { return g.held+len(g.waiting) >= g.half() }
+// crowded reports whether what has not waited finds no place among the wary: a
+// quarter of these is kept for what was turned away.
+func (g *Gate) crowded() bool {
+	return g.held+min(len(g.waiting), max(1, g.half()/4)) >= g.half()
+}
 
 // wait notes that a key has work that was turned away, and unwait that it has not.
 func (g *Gate) wait(k *Key) {
@@ -378,6 +385,7 @@ func (g *Gate) countSlow(k *Key, n int) {
 func (g *Gate) Leave(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
+	g.ages(p)
 	g.count(k, -k.inflight)
 	g.countSlow(k, -1)
 	k.known = true
@@ -401,6 +409,7 @@ func (g *Gate) Leave(p *Pass, now time.Time) {
 func (g *Gate) Undo(p *Pass, now time.Time) {
 	k := p.key
 	p.over = true
+	g.ages(p)
 	g.count(k, -1)
 	g.inflight--
 	k.inflight--
@@ -442,6 +451,7 @@ func (g *Gate) age(now time.Time) {
 			break
 		}
 		p.old = true
+		g.ages(p)
 		p.key.old++
 		g.setWary(p.key, true)
 	}
@@ -449,6 +459,14 @@ func (g *Gate) age(now time.Time) {
 		young := g.running[:copy(g.running, g.running[n:])]
 		clear(g.running[len(young):])
 		g.running = young
+	}
+}
+
+// ages counts a pass that is young no longer.
+func (g *Gate) ages(p *Pass) {
+	if p.first {
+		p.first = false
+		g.young--
 	}
 }
 

@@ -354,6 +354,7 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 		case 3:
 			h.now = h.now.Add(time.Duration(random.IntN(300)) * time.Millisecond)
 		}
+		h.age(h.now)
 		perKey, held := make(map[*Key]int), 0
 		for _, p := range running {
 			perKey[p.key]++
@@ -370,8 +371,14 @@ func TestBoundsHoldInALongRandomRun(t *testing.T) {
 				slow++
 			}
 		}
-		if h.slow != slow {
-			t.Fatalf("%d known and wary keys wait, counted %d", slow, h.slow)
+		young := 0
+		for _, p := range running {
+			if p.first && h.now.Sub(p.started) < slowAfter {
+				young++
+			}
+		}
+		if h.slow != slow || h.young != young {
+			t.Fatalf("%d known and wary keys wait, counted %d; %d first works are young, counted %d", slow, h.slow, young, h.young)
 		}
 		for k, n := range perKey {
 			if n > k.limit {
@@ -676,6 +683,46 @@ func TestFirstWorkMayBeginSoonWhereTheWaryAreMany(t *testing.T) {
 	soon("a new key, where that does not wait any more", "next", true)
 	if g.slow != 0 {
 		t.Errorf("%d slow keys are counted as waiting, want 0", g.slow)
+	}
+}
+
+func TestNothingBeginsSoonWhereAllThatIsUnderWayTakesLong(t *testing.T) {
+	h := newHouse(t, 8)
+	for n := range 4 {
+		h.enter(fmt.Sprint("key", n), 1, 0)
+	}
+	if !h.Soon("new", false) {
+		t.Error("Soon is false where first work has all places")
+	}
+	h.now = h.now.Add(2 * slowAfter)
+	h.Plan(h.now)
+	if h.Soon("new", false) {
+		t.Error("Soon is true where first work has had all places for long")
+	}
+}
+
+func TestWhatWasTurnedAwayHasAQuarterOfTheWarysPlaces(t *testing.T) {
+	h := newHouse(t, 32)
+	var passes []*Pass
+	for n := range 16 {
+		passes = append(passes, h.enter(fmt.Sprint("key", n), 1, 0))
+	}
+	for n := range 10 {
+		if h.enter(fmt.Sprint("waits", n), 1, 0) != nil {
+			t.Fatal("the wary hold more than half")
+		}
+	}
+	for _, p := range passes[:6] {
+		h.Undo(p, h.now)
+	}
+	let := 0
+	for n := range 6 {
+		if h.EnterBehind(h.Key(fmt.Sprint("new", n), "", 1, 0, false, h.now), new(Pass), h.now) {
+			let++
+		}
+	}
+	if let != 2 {
+		t.Errorf("%d were let in that had not waited, want 2 of the 6 places that are left to 10 that have", let)
 	}
 }
 
