@@ -956,9 +956,9 @@ func (r *run) claim(request ClaimRequest) (claimed []Claimed, next time.Duration
 }
 
 // pause waits for so long, or for behindPatience once it is reminded, at the most
-// until wake or wakes, which is r.wakes or nil, receives, ctx ends, or enough requests have ended. Meanwhile it starts what
-// is handed over. enough is told how many have ended so far, and returns how many
-// are missing.
+// until wake or wakes, which is r.wakes or nil, receives, ctx ends, or enough
+// requests have ended. Meanwhile it starts what is handed over. enough is told how
+// many have ended so far, and returns how many are missing.
 func (r *run) pause(ctx context.Context, d time.Duration, wake, wakes <-chan struct{}, enough func(ended int) (missing int)) {
 	r.until = time.Now().Add(d)
 	r.timer.Reset(d)
