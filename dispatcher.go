@@ -896,7 +896,6 @@ func (r *run) dispatch(ctx context.Context) {
 		default:
 			failures = 0
 		}
-		r.tellDesk()
 		r.pause(ctx, r.nap(next, wait), r.Dispatcher.wake, r.wakes, enough)
 	}
 }

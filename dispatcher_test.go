@@ -3108,6 +3108,14 @@ func TestAQuickEndpointIsNotKeptWaiting(t *testing.T) {
 	})
 }
 
+// registerEach registers so many endpoints, the nth for events of the type "n" + n.
+func registerEach(t *testing.T, d *Dispatcher, endpoints int) {
+	t.Helper()
+	for n := range endpoints {
+		register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
+	}
+}
+
 // publishToEach publishes at the same time an event to each of so many endpoints.
 func publishToEach(t *testing.T, d *Dispatcher, endpoints int) {
 	var publishing sync.WaitGroup
@@ -3126,9 +3134,7 @@ func TestFirstDeliveriesToManyEndpointsAreNotGivenBack(t *testing.T) {
 		config.Concurrency = 16
 		s := &queueWatch{Store: NewMemoryStore()}
 		d := newDispatcher(t, s, config)
-		for n := range endpoints {
-			register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
-		}
+		registerEach(t, d, endpoints)
 		start(t, d)
 		synctest.Wait()
 		publishToEach(t, d, endpoints)
@@ -3170,9 +3176,7 @@ func TestWhatWaitsForAPlaceHasTheFirstThoughAClaimGoesOn(t *testing.T) {
 					return nil
 				}
 				d := newDispatcher(t, s, config)
-				for n := range endpoints {
-					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
-				}
+				registerEach(t, d, endpoints)
 				ctx, stop := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { ended <- d.Run(ctx) }()
@@ -3213,9 +3217,7 @@ func TestWhatWaitsForAPlaceGoesBackAfterASecondOrWithRun(t *testing.T) {
 				config.Concurrency, config.DrainTimeout, config.PollInterval = 16, time.Millisecond, time.Hour
 				s := &behindStore{queueWatch: &queueWatch{Store: NewMemoryStore()}}
 				d := newDispatcher(t, s, config)
-				for n := range endpoints {
-					register(t, d.View, Endpoint{URL: fmt.Sprintf("http://%d.example/", n), Events: []string{"n" + strconv.Itoa(n)}})
-				}
+				registerEach(t, d, endpoints)
 				stop := start(t, d)
 				synctest.Wait()
 				if name == "after a second of a claim" {

@@ -8,7 +8,8 @@
 //
 // A key is quick while its work takes less than a second. One whose work takes
 // longer, and one whose first work is not done yet, is wary: the wary together
-// get at most half of the places, so that the other half is there for the quick.
+// get at most half of the places, so that the other half is there for the quick. A
+// quarter of what the wary get is kept for work that was turned away before.
 // A key starts with a single place until its first work is done; one that is
 // said to be failing then has at most a quarter with its like, so that a healthy
 // one need not wait until they are all found out.

@@ -597,7 +597,7 @@ func TestWorkThatHasNotWaitedStandsBehindWhatHas(t *testing.T) {
 		t.Error("work of a quick key waits for that of wary ones")
 	}
 	g.Undo(g.running[0], now)
-	delete(g.waiting, key("c"))
+	g.unwait(key("c"))
 	if !g.EnterBehind(key("d"), &first, now) {
 		t.Error("work waits though there are places for all that was turned away, and for itself")
 	}
