@@ -391,6 +391,10 @@ func (b *claimedBatch) scan(rows Rows) error {
 	return nil
 }
 
+func (d postgreSQL) settling(ss []*webhook.Settlement) func(context.Context, *Store, Querier) (stale []int, err error) {
+	return func(ctx context.Context, s *Store, q Querier) ([]int, error) { return d.settle(ctx, s, q, ss) }
+}
+
 // settle repeats those that another transaction has locked, which is a matter of
 // milliseconds unless an application keeps one open in which it unregisters the
 // endpoint. Others must not wait for that, so these count as stale: either the

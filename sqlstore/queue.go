@@ -41,8 +41,9 @@ func (s *Store) Settle(ctx context.Context, ss []webhook.Settlement) (stale []st
 	}
 	for _, round := range rounds(ss, &stale) {
 		var positions []int
+		settle := s.dialect.settling(round)
 		err := s.statement(ctx, lasting, func(q Querier) (err error) {
-			positions, err = s.dialect.settle(ctx, s, q, round)
+			positions, err = settle(ctx, s, q)
 			return err
 		})
 		if err != nil {

@@ -24,17 +24,20 @@ import (
 // given, for modernc.org/sqlite and ncruces/go-sqlite3, with what the store needs
 // of a connection: WAL, so that readers and the writer do not wait for each
 // other; synchronous=FULL, so that what is committed survives a power cut; a
-// checkpoint every 4000 pages (16 MiB of WAL), so that a page that changes often
-// is copied seldom; a busy timeout of 10 s, so that processes wait for each
-// other; up to 32 MiB of cache; and transactions that take the write lock when
-// they begin, so that they need not fail later.
+// checkpoint every 2000 pages, so that a page that changes often is copied seldom;
+// a busy timeout of 10 s, so that processes wait for each other; up to 8 MiB of
+// cache, since a commit at times goes through all of it; and transactions that take
+// the write lock when they begin, so that they need not fail later. A new file has
+// pages of 8 KiB, so that a commit writes fewer; one that exists keeps its own.
 func SQLiteDSN(path string) string {
 	escaped := (&url.URL{Path: path}).EscapedPath()
 	if strings.HasPrefix(path, "//") {
 		escaped = "//" + escaped // or else it would begin with an authority
 	}
 	u := url.URL{Scheme: "file", Opaque: escaped, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-32768)", "wal_autocheckpoint(4000)"},
+		// One driver sorts them by their text. The size comes before the mode, which
+		// fixes it, in either order.
+		"_pragma": {"busy_timeout(10000)", `"page_size"(8192)`, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(2000)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	return u.String()
@@ -244,7 +247,7 @@ func (s *Store) commit(d durability, f func(Querier) error) error {
 	}
 	defer conn.Close()
 	if d == passing {
-		restore, err := relax(ctx, conn)
+		restore, err := s.relax(ctx, conn)
 		if err != nil {
 			return err
 		}
@@ -272,15 +275,23 @@ func (s *Store) commit(d durability, f func(Querier) error) error {
 
 // relax makes commits on the connection not wait for the disk until restore: the
 // next one that does, on any connection, makes them last as well.
-func relax(ctx context.Context, conn *sql.Conn) (restore func(), err error) {
+func (s *Store) relax(ctx context.Context, conn *sql.Conn) (restore func(), err error) {
+	if !s.wal.Load() { // the file keeps it, unless somebody who is alone with it changes that
+		var journal string
+		if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+			return nil, err
+		}
+		if journal != "wal" {
+			return func() {}, nil
+		}
+		s.wal.Store(true)
+	}
 	var synchronous int
-	var journal string
-	err = conn.QueryRowContext(ctx, "SELECT synchronous, journal_mode FROM pragma_synchronous, pragma_journal_mode").Scan(&synchronous, &journal)
-	if err != nil {
+	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
 		return nil, err
 	}
 	const normal = 1
-	if synchronous <= normal || journal != "wal" {
+	if synchronous <= normal {
 		return func() {}, nil
 	}
 	q := sqlQuerier{conn}
@@ -349,7 +360,7 @@ func (d sqlite) prepare(ctx context.Context, s *Store) {
 var sqliteStatements = []string{
 	sqliteLock, sqliteRing, sqlitePromote, sqliteInsertEvent, sqliteMatch, sqliteInsertDelivery, sqliteInsertQueued,
 	sqliteWake, sqliteChoose, sqliteDue, sqliteLease, sqliteTaken, sqliteMove, sqliteNext,
-	sqliteHeld, sqliteLog, sqliteOutcome, sqliteLeave, sqliteRetry, sqliteHealth,
+	sqliteHeld, sqliteLogOne, sqliteLogTogether, sqliteOutcome, sqliteFirst, sqliteLeave, sqliteRetry, sqliteHealth,
 }
 
 // sqliteLock takes the write lock where BEGIN has not.
@@ -410,11 +421,12 @@ func (s *sqliteStep) exists(ctx context.Context, query string, args ...any) (fou
 	return found, err
 }
 
-// exec runs a statement that writes to one row, and reports whether it did. One
-// that could write to more, or has a RETURNING clause, would copy every page
-// before it changes it, to be able to undo a part of what it did; unless nothing
-// can make it fail midway, as no row of outhook_queue that is deleted or whose
-// columns may be null.
+// exec runs a statement that writes, and reports whether it did. One that could
+// write to several rows, or has a RETURNING clause, would copy every page before it
+// changes it, to be able to undo a part of what it did. So those that do are OR
+// FAIL, which keeps that part until the transaction is undone, or nothing can make
+// them fail midway, as no row of outhook_queue that is deleted or whose columns may
+// be null.
 func (s *sqliteStep) exec(ctx context.Context, statement string, args ...any) (done bool, err error) {
 	result, err := s.prepared(ctx, statement, args)
 	switch {

@@ -1,9 +1,12 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/outhook/webhook"
@@ -12,14 +15,16 @@ import (
 const (
 	sqliteHeld = `SELECT j.key, q.seq, q.lane, q.lease, q.leased, q.logged, q.chain, d.attempts, d.last_status, d.last_error, d.first_attempt
 		FROM json_each(?1) j CROSS JOIN outhook_deliveries d ON d.id = j.value CROSS JOIN outhook_queue q ON q.seq = d.seq`
-	sqliteLogged = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
-	sqliteLog    = `INSERT INTO outhook_log (seq, id, number, started_at, duration_us, url, status, error,
-			request_headers, response_headers, body_sha256, response_body, truncated)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`
+	sqliteLogged  = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
 	sqliteLast    = `SELECT coalesce(max(seq) + 1, ?1 << 24) FROM outhook_log WHERE seq >= ?1 << 24 AND seq < ?1 + 1 << 24`
 	sqliteOutcome = `UPDATE outhook_deliveries SET state = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7 WHERE seq = ?1`
-	sqliteLeave   = `DELETE FROM outhook_queue WHERE seq IN (SELECT value FROM json_each(?1))`
-	sqliteRetry   = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, leased = 0, expired = 0, logged = logged OR ?3 WHERE seq = ?1`
+	// The same for all deliveries whose first attempts had the same outcome. Each is
+	// logged already, as the first of its delivery; when it began, the log says.
+	sqliteFirst = `UPDATE OR FAIL outhook_deliveries SET state = ?2, updated_at = ?3, attempts = 1, last_status = ?4, last_error = ?5,
+			first_attempt = (SELECT l.started_at FROM outhook_log l WHERE l.seq = outhook_deliveries.seq << 24)
+		WHERE seq IN (SELECT value FROM json_each(?1))`
+	sqliteLeave = `DELETE FROM outhook_queue WHERE seq IN (SELECT value FROM json_each(?1))`
+	sqliteRetry = `UPDATE outhook_queue SET due = ?2, lease = lease + 1, leased = 0, expired = 0, logged = logged OR ?3 WHERE seq = ?1`
 	// Those of the lanes ?1, and those of ?2 that a success would change.
 	sqliteHealth = `SELECT l.seq, e.id, l.failing_since, l.not_before, e.disabled FROM json_each(?1) j CROSS JOIN outhook_lanes l ON l.seq = j.value
 			CROSS JOIN outhook_endpoints e ON e.id = l.endpoint_id
@@ -33,6 +38,27 @@ const (
 	sqliteDisable = `UPDATE outhook_endpoints SET disabled = 1, disabled_reason = ?2, updated_at = ?3, rev = rev + 1 WHERE id = ?1`
 )
 
+// sqliteTogether is how many attempts one statement logs: executing a statement
+// costs about as much as inserting a row.
+const sqliteTogether = 8
+
+var sqliteLogOne, sqliteLogTogether = sqliteLog(1), sqliteLog(sqliteTogether)
+
+// sqliteLog returns the statement that logs n attempts.
+func sqliteLog(n int) string {
+	columns := []string{"seq", "id", "number", "started_at", "duration_us", "url", "status", "error",
+		"request_headers", "response_headers", "body_sha256", "response_body", "truncated"}
+	rows := make([]string, n)
+	for row := range rows {
+		parameters := make([]string, len(columns))
+		for column := range parameters {
+			parameters[column] = fmt.Sprint("?", row*len(columns)+column+1)
+		}
+		rows[row] = "(" + strings.Join(parameters, ", ") + ")"
+	}
+	return "INSERT OR FAIL INTO outhook_log (" + strings.Join(columns, ", ") + ") VALUES " + strings.Join(rows, ", ")
+}
+
 // sqliteHolding is a delivery that may be settled.
 type sqliteHolding struct {
 	webhook.Delivery // what an outcome changes of it
@@ -41,19 +67,47 @@ type sqliteHolding struct {
 	chain            sql.NullString
 }
 
+// sqliteFirstOutcome is what a first attempt makes of a delivery, but for its time.
+type sqliteFirstOutcome struct {
+	state  webhook.State
+	status int
+	error  string
+}
+
+// sqliteAttempt is a row of the log.
+type sqliteAttempt struct {
+	seq  int64
+	rest []any
+}
+
 // sqliteSettle is a settlement of many in the making.
 type sqliteSettle struct {
 	sqliteStep
+	attempts []sqliteAttempt
+	firsts   map[sqliteFirstOutcome][]*sqliteHolding
 	left     sqliteList                      // the queue
 	outcomes map[int64][]*webhook.Settlement // of endpoints, by lane
 }
 
-func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error) {
+// settling makes up what is to be logged, so that the only writer does not.
+func (d sqlite) settling(ss []*webhook.Settlement) func(context.Context, *Store, Querier) (stale []int, err error) {
+	logged := make([][]any, len(ss)) // all columns of the log but seq
+	for n, o := range ss {
+		if a := o.Attempt; a != nil {
+			logged[n] = []any{storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration / time.Microsecond),
+				storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
+				a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated}
+		}
+	}
+	return func(ctx context.Context, s *Store, q Querier) ([]int, error) { return d.settle(ctx, s, q, ss, logged) }
+}
+
+func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, logged [][]any) (stale []int, err error) {
 	step, err := newSQLiteStep(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
-	t := &sqliteSettle{sqliteStep: step, outcomes: make(map[int64][]*webhook.Settlement)}
+	t := &sqliteSettle{sqliteStep: step, firsts: make(map[sqliteFirstOutcome][]*sqliteHolding), outcomes: make(map[int64][]*webhook.Settlement)}
 	pending, err := t.held(ctx, ss)
 	if err != nil {
 		return nil, err
@@ -74,12 +128,18 @@ func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Set
 			stale = append(stale, n)
 			continue
 		}
-		if err := t.settle(ctx, o, h); err != nil {
+		if err := t.settle(ctx, o, h, logged[n]); err != nil {
 			return nil, err
 		}
 		if o.Health != webhook.HealthUnchanged || o.Pause > 0 || o.Disable != "" {
 			t.outcomes[h.lane] = append(t.outcomes[h.lane], o)
 		}
+	}
+	if err := t.log(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.first(ctx); err != nil {
+		return nil, err
 	}
 	if t.left != nil {
 		if _, err := t.exec(ctx, sqliteLeave, t.left.String()); err != nil {
@@ -112,24 +172,23 @@ func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sq
 	return pending, err
 }
 
-// settle applies an outcome to its delivery, which remains to be taken out of
-// the queue if it is finished.
-func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding) error {
-	if a := o.Attempt; a != nil {
+// settle applies an outcome to its delivery, of which attempts, firsts and left
+// remain to be written.
+func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding, logged []any) error {
+	if logged != nil {
 		seq := h.seq << 24
 		if h.logged {
 			if err := s.query(ctx, sqliteLast, []any{h.seq}, func(rows Rows) error { return rows.Scan(&seq) }); err != nil {
 				return err
 			}
 		}
-		if _, err := s.exec(ctx, sqliteLog, seq, storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration/time.Microsecond),
-			storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
-			a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated); err != nil {
-			return err
-		}
+		s.attempts = append(s.attempts, sqliteAttempt{seq, logged})
 	}
 	o.ApplyToDelivery(&h.Delivery, time.UnixMicro(s.now).UTC())
-	if _, err := s.exec(ctx, sqliteOutcome, h.seq, string(h.State), s.now, h.Attempts, h.LastStatus, storable(h.LastError), s.store.dialect.stamp(h.FirstAttempt)); err != nil {
+	if o.Counted && !h.logged {
+		first := sqliteFirstOutcome{h.State, h.LastStatus, h.LastError}
+		s.firsts[first] = append(s.firsts[first], h)
+	} else if err := s.outcome(ctx, h); err != nil {
 		return err
 	}
 	if o.State.Finished() {
@@ -141,6 +200,52 @@ func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sql
 		return err
 	}
 	return s.ring(ctx, due, h.lane)
+}
+
+// outcome writes what has become of a delivery.
+func (s *sqliteSettle) outcome(ctx context.Context, h *sqliteHolding) error {
+	_, err := s.exec(ctx, sqliteOutcome, h.seq, string(h.State), s.now, h.Attempts, h.LastStatus, storable(h.LastError), s.store.dialect.stamp(h.FirstAttempt))
+	return err
+}
+
+// log logs the attempts, in the order of the table, which grows at its end.
+func (s *sqliteSettle) log(ctx context.Context) error {
+	slices.SortFunc(s.attempts, func(a, b sqliteAttempt) int { return cmp.Compare(a.seq, b.seq) })
+	for len(s.attempts) > 0 {
+		statement, n := sqliteLogOne, 1
+		if len(s.attempts) >= sqliteTogether {
+			statement, n = sqliteLogTogether, sqliteTogether
+		}
+		var args []any
+		for _, a := range s.attempts[:n] {
+			args = append(append(args, a.seq), a.rest...)
+		}
+		if _, err := s.exec(ctx, statement, args...); err != nil {
+			return err
+		}
+		s.attempts = s.attempts[n:]
+	}
+	return nil
+}
+
+// first writes the outcomes of first attempts, once these are logged.
+func (s *sqliteSettle) first(ctx context.Context) error {
+	for o, deliveries := range s.firsts {
+		if len(deliveries) == 1 {
+			if err := s.outcome(ctx, deliveries[0]); err != nil {
+				return err
+			}
+			continue
+		}
+		var seqs sqliteList
+		for _, h := range deliveries {
+			seqs = seqs.add(h.seq)
+		}
+		if _, err := s.exec(ctx, sqliteFirst, seqs.String(), string(o.state), s.now, o.status, storable(o.error)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // next lets those be claimed that waited for one that has left the queue.

@@ -170,6 +170,7 @@ type Store struct {
 	seen    arrival          // up to where Purge has looked for events without deliveries
 	patient chan struct{}    // held by the call that waits for an open transaction
 	idle    atomic.Bool      // SQLite: the last claim found nothing
+	wal     atomic.Bool      // SQLite: the file is known to be in this mode
 }
 
 // dialect is what differs between the databases.
@@ -206,9 +207,10 @@ type dialect interface {
 	claim(ctx context.Context, s *Store, q Querier, r webhook.ClaimRequest) ([]webhook.Claimed, time.Duration, error)
 	// tally is the query that a tallying scans.
 	tally(t *tallying) string
-	// settle applies settlements of different deliveries and returns the
-	// positions of those that are stale.
-	settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement) (stale []int, err error)
+	// settling prepares settlements of different deliveries. The function that it
+	// returns applies them in a transaction, and again if that is undone, and returns
+	// the positions of those that are stale.
+	settling(ss []*webhook.Settlement) func(ctx context.Context, s *Store, q Querier) (stale []int, err error)
 }
 
 // New returns a store on the database, whose schema [Store.Migrate] creates. A

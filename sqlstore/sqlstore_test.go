@@ -320,10 +320,12 @@ func (d *handing) enqueue(_ context.Context, _ *Store, _ Querier, calls []*call,
 	return nil
 }
 
-func (d *handing) settle(ctx context.Context, _ *Store, _ Querier, ss []*webhook.Settlement) ([]int, error) {
-	d.settled <- ss
-	<-ctx.Done() // a database that does not answer
-	return nil, ctx.Err()
+func (d *handing) settling(ss []*webhook.Settlement) func(context.Context, *Store, Querier) ([]int, error) {
+	return func(ctx context.Context, _ *Store, _ Querier) ([]int, error) {
+		d.settled <- ss
+		<-ctx.Done() // a database that does not answer
+		return nil, ctx.Err()
+	}
 }
 
 // connected is a database that accepts connections, and nothing else.

@@ -99,6 +99,7 @@ const (
 	unknownSettles      fault = "a settlement of an unknown delivery is not stale"
 	repeatStored        fault = "a repeated settlement is carried out again"
 	repeatIsStale       fault = "a repeated settlement is stale"
+	outcomesShared      fault = "all attempts of a batch begin with its first"
 	staleEndsBatch      fault = "a stale settlement ends its batch"
 	settleInTwoSteps    fault = "a settlement checks and writes in two steps"
 	settleBusy          fault = "concurrent settlements fail with a deadlock"
@@ -236,6 +237,7 @@ func faults() map[fault][]string {
 		unknownSettles:      {"unknown-settlement"},
 		repeatStored:        {"repeated-settlement"},
 		repeatIsStale:       {"repeated-settlement"},
+		outcomesShared:      {"settle-many"},
 		staleEndsBatch:      {"settle-batch"},
 		settleInTwoSteps:    {"settle-race"},
 		settleBusy:          {"settle-crossing"},

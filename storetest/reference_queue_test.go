@@ -385,6 +385,10 @@ func (s *reference) Settle(ctx context.Context, ss []webhook.Settlement) (stale 
 		if a := o.Attempt; a != nil && s.fault == hostileRefused && !utf8.ValidString(a.Error) {
 			return nil, errors.New("invalid byte sequence for encoding UTF8")
 		}
+		if first := ss[0].Attempt; s.fault == outcomesShared && first != nil && o.Attempt != nil {
+			a := *o.Attempt
+			a.StartedAt, o.Attempt = first.StartedAt, &a
+		}
 		d := s.row(o.DeliveryID)
 		repeated := d != nil && o.Attempt != nil && slices.ContainsFunc(d.attempts, func(a webhook.Attempt) bool { return a.ID == o.Attempt.ID })
 		switch {

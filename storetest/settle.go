@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ func settleChecks() []check {
 		{"unknown-settlement", "a settlement of a delivery that does not exist is stale", unknownSettlement},
 		{"repeated-settlement", "a settlement whose attempt is stored already is a no-op and not stale", repeatedSettlement},
 		{"settle-batch", "a batch settles what it can and returns the rest as stale", settleBatch},
+		{"settle-many", "each delivery of a large batch gets its own outcome and attempt", settleMany},
 		{"settle-race", "of concurrent settlements of one lease exactly one counts", settleRace},
 		{"settle-crossing", "concurrent batches that share endpoints in opposite orders all succeed", settleCrossing},
 	}
@@ -265,6 +267,52 @@ func settleBatch(t *trial) {
 		}
 	}
 	t.claimNothing(everything(long), "one is leased, one waits, the others are finished")
+}
+
+func settleMany(t *trial) {
+	const n = 21
+	t.register("", "endpoint")
+	t.publishMany("", "many", n)
+	start := time.Date(2026, time.August, 9, 10, 11, 12, 131_415_000, time.UTC)
+	want := make(map[string]webhook.Delivery)
+	logged := make(map[string][]webhook.Attempt)
+	for round, left := 0, n; left > 0; round++ {
+		held := t.collect(everything(long), left)
+		slices.Reverse(held) // requests do not end in the order in which they began
+		ss := make([]webhook.Settlement, len(held))
+		left = 0
+		for i, c := range held {
+			s := attempted(c, webhook.StateDelivered, []int{204, 200, 500, 500}[i%4])
+			s.Attempt.StartedAt = start.Add(time.Duration(round*n+i) * time.Minute)
+			if s.Attempt.Error != "" {
+				s.Attempt.Error = fmt.Sprint("the sort of ", i%3)
+			}
+			switch {
+			case round < 2 && i%3 == 0:
+				s.State = webhook.StatePending
+				s.Counted = i%2 == 0
+				left++
+			case i%5 == 0:
+				s.State = webhook.StateExhausted
+			}
+			d := c.Delivery
+			s.ApplyToDelivery(&d, d.UpdatedAt)
+			ss[i], want[d.ID], logged[d.ID] = s, d, append(logged[d.ID], *s.Attempt)
+		}
+		t.settle(ss...)
+	}
+	for id, want := range want {
+		got := t.delivery(id)
+		want.NextAttempt, want.UpdatedAt = got.NextAttempt, got.UpdatedAt
+		wantSame(t, "a delivery", got, want)
+		attempts := t.attempts(id)
+		if len(attempts) != len(logged[id]) {
+			t.Fatalf("%d attempts are logged, want %d", len(attempts), len(logged[id]))
+		}
+		for n, a := range attempts {
+			wantSame(t, fmt.Sprintf("its attempt %d", n+1), a, logged[id][n])
+		}
+	}
 }
 
 func settleRace(t *trial) {

@@ -1,0 +1,147 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/outhook/webhook"
+	"github.com/outhook/webhook/sqlstore"
+)
+
+// several are as many settlements as several statements take.
+const several = 19
+
+// attempted publishes events for an endpoint, claims their deliveries, and returns
+// settlements of these, each with an attempt that began at a time of its own.
+func (a *app) attempted(t *testing.T) []webhook.Settlement {
+	t.Helper()
+	a.register(t, t.Context(), nowhere)
+	for n := range several {
+		a.publish(t, t.Context(), fmt.Sprint("event-", n))
+	}
+	claimed, _, err := a.store.Claim(t.Context(), webhook.ClaimRequest{Max: several, PerEndpoint: several, Lease: time.Hour})
+	if err != nil || len(claimed) != several {
+		t.Fatalf("%d claimed, error %v", len(claimed), err)
+	}
+	ss := make([]webhook.Settlement, several)
+	for n, c := range claimed {
+		ss[n] = webhook.Settlement{DeliveryID: c.Delivery.ID, Lease: c.Lease, State: webhook.StateDelivered, Counted: true, Attempt: &webhook.Attempt{
+			ID: uuid.NewString(), DeliveryID: c.Delivery.ID, Number: 1, StartedAt: time.Unix(1_790_000_000+int64(n), 0).UTC(), StatusCode: 200 + n%2,
+		}}
+	}
+	return ss
+}
+
+// wantSettled checks that all are settled, or none is.
+func (a *app) wantSettled(t *testing.T, ss []webhook.Settlement, settled bool) {
+	t.Helper()
+	for _, s := range ss {
+		d, err := a.store.GetDelivery(t.Context(), s.DeliveryID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attempts, err := a.store.ListAttempts(t.Context(), s.DeliveryID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case !settled && (d.State != webhook.StatePending || d.Attempts != 0 || len(attempts) != 0):
+			t.Errorf("a delivery is %s with %d attempts, %d logged, want pending with none", d.State, d.Attempts, len(attempts))
+		case settled && (d.State != webhook.StateDelivered || d.Attempts != 1 || d.LastStatus != s.Attempt.StatusCode || !d.FirstAttempt.Equal(s.Attempt.StartedAt)):
+			t.Errorf("a delivery is %s with %d attempts, the first at %v with status %d, want delivered with that of %v with %d",
+				d.State, d.Attempts, d.FirstAttempt, d.LastStatus, s.Attempt.StartedAt, s.Attempt.StatusCode)
+		case settled && (len(attempts) != 1 || attempts[0].ID != s.Attempt.ID):
+			t.Errorf("%d attempts are logged, want that of the settlement", len(attempts))
+		}
+	}
+}
+
+func TestASettlementSharesTheFateOfItsTransaction(t *testing.T) {
+	forEach(t, everywhere(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		ss := a.attempted(t)
+		for _, settled := range []bool{false, true} {
+			tx, ctx := a.begin(t, sql.LevelDefault)
+			if stale, err := a.store.Settle(ctx, ss); err != nil || len(stale) > 0 {
+				t.Fatalf("stale %v, error %v", stale, err)
+			}
+			end := tx.Rollback
+			if settled {
+				end = tx.Commit
+			}
+			if err := end(); err != nil {
+				t.Fatal(err)
+			}
+			a.wantSettled(t, ss, settled)
+		}
+	})
+}
+
+// What waits for the writer shares a transaction, which is undone if one of them
+// fails; the others are carried out again.
+func TestASettlementIsCarriedOutOnceBesideWhatFails(t *testing.T) {
+	forEach(t, sqlite(), func(t *testing.T, b backend) {
+		a := b.newApp(t, b.database(t))
+		ss := a.attempted(t)
+		tx, _ := a.begin(t, sql.LevelDefault) // the writer
+		attended := make(chan error, 1)
+		go func() { _, err := a.store.Attend(context.Background(), "one that waits", time.Minute); attended <- err }()
+		time.Sleep(50 * time.Millisecond)
+		refused, settled := make(chan error, 1), make(chan error, 1)
+		go func() {
+			stale, err := a.store.Settle(context.Background(), ss)
+			if len(stale) > 0 {
+				err = errors.Join(err, fmt.Errorf("stale: %v", stale))
+			}
+			settled <- err
+		}()
+		time.Sleep(50 * time.Millisecond)
+		go func() {
+			_, err := a.store.PutEndpoint(context.Background(), webhook.EndpointRecord{ID: "unknown", Rev: 7})
+			refused <- err
+		}()
+		time.Sleep(50 * time.Millisecond)
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-attended; err != nil {
+			t.Error(err)
+		}
+		if err := <-settled; err != nil {
+			t.Error(err)
+		}
+		if err := <-refused; err == nil {
+			t.Error("what was to fail has not")
+		}
+		a.wantSettled(t, ss, true)
+	})
+}
+
+func TestAConnectionOfSQLiteDSNHasWhatItPromises(t *testing.T) {
+	forEach(t, sqlite(), func(t *testing.T, b backend) {
+		for name, size := range map[string]string{"new": "8192", "existing": "4096"} {
+			path := filepath.Join(t.TempDir(), "webhooks.db")
+			if name == "existing" {
+				if _, err := b.open(t, "file:"+path).ExecContext(t.Context(), "CREATE TABLE documents (id TEXT)"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dsn := sqlstore.SQLiteDSN(path)
+			b.store(t, dsn)
+			for pragma, want := range map[string]string{
+				"page_size": size, "journal_mode": "wal", "synchronous": "2", "cache_size": "-8192", "wal_autocheckpoint": "2000", "busy_timeout": "10000",
+			} {
+				if got := b.strings(t, dsn, "PRAGMA "+pragma); len(got) != 1 || got[0] != want {
+					t.Errorf("%s file: %s is %v, want %s", name, pragma, got, want)
+				}
+			}
+		}
+	})
+}
