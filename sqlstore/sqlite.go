@@ -24,19 +24,20 @@ import (
 // given, for modernc.org/sqlite and ncruces/go-sqlite3, with what the store needs
 // of a connection: WAL, so that readers and the writer do not wait for each
 // other; synchronous=FULL, so that what is committed survives a power cut; a
-// checkpoint every 2000 pages, so that a page that changes often is copied seldom;
-// a busy timeout of 10 s, so that processes wait for each other; up to 8 MiB of
-// cache, since a commit at times goes through all of it; and transactions that take
-// the write lock when they begin, so that they need not fail later. A new file has
-// pages of 8 KiB, so that a commit writes fewer; one that exists keeps its own.
+// checkpoint every 2000 pages (16 MiB of WAL in a new file), so that a page that
+// changes often is copied seldom; a busy timeout of 10 s, so that processes wait for
+// each other; up to 8 MiB of cache, since a commit at times goes through all of it;
+// and transactions that take the write lock when they begin, so that they need not
+// fail later. A new file has pages of 8 KiB, so that a commit writes fewer; one that
+// exists keeps its own.
 func SQLiteDSN(path string) string {
 	escaped := (&url.URL{Path: path}).EscapedPath()
 	if strings.HasPrefix(path, "//") {
 		escaped = "//" + escaped // or else it would begin with an authority
 	}
 	u := url.URL{Scheme: "file", Opaque: escaped, RawQuery: url.Values{
-		// One driver sorts them by their text. The size comes before the mode, which
-		// fixes it, in either order.
+		// The page size must come before WAL, which fixes it. modernc.org/sqlite sorts
+		// these by their text: the quotes put it in front.
 		"_pragma": {"busy_timeout(10000)", `"page_size"(8192)`, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)", "wal_autocheckpoint(2000)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
@@ -247,7 +248,7 @@ func (s *Store) commit(d durability, f func(Querier) error) error {
 	}
 	defer conn.Close()
 	if d == passing {
-		restore, err := s.relax(ctx, conn)
+		restore, err := relax(ctx, conn)
 		if err != nil {
 			return err
 		}
@@ -275,23 +276,17 @@ func (s *Store) commit(d durability, f func(Querier) error) error {
 
 // relax makes commits on the connection not wait for the disk until restore: the
 // next one that does, on any connection, makes them last as well.
-func (s *Store) relax(ctx context.Context, conn *sql.Conn) (restore func(), err error) {
-	if !s.wal.Load() { // the file keeps it, unless somebody who is alone with it changes that
-		var journal string
-		if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
-			return nil, err
-		}
-		if journal != "wal" {
-			return func() {}, nil
-		}
-		s.wal.Store(true)
+func relax(ctx context.Context, conn *sql.Conn) (restore func(), err error) {
+	var journal string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return nil, err
 	}
 	var synchronous int
 	if err := conn.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&synchronous); err != nil {
 		return nil, err
 	}
 	const normal = 1
-	if synchronous <= normal {
+	if synchronous <= normal || journal != "wal" {
 		return func() {}, nil
 	}
 	q := sqlQuerier{conn}
@@ -423,10 +418,10 @@ func (s *sqliteStep) exists(ctx context.Context, query string, args ...any) (fou
 
 // exec runs a statement that writes, and reports whether it did. One that could
 // write to several rows, or has a RETURNING clause, would copy every page before it
-// changes it, to be able to undo a part of what it did. So those that do are OR
-// FAIL, which keeps that part until the transaction is undone, or nothing can make
-// them fail midway, as no row of outhook_queue that is deleted or whose columns may
-// be null.
+// changes it, to be able to undo a part of what it did. So those that do, and where
+// it matters, are OR FAIL, which leaves undoing to the end of the transaction, or
+// nothing can make them fail midway, as no row of outhook_queue that is deleted or
+// whose columns may be null.
 func (s *sqliteStep) exec(ctx context.Context, statement string, args ...any) (done bool, err error) {
 	result, err := s.prepared(ctx, statement, args)
 	switch {

@@ -18,8 +18,8 @@ const (
 	sqliteLogged  = `SELECT 1 FROM outhook_attempts WHERE delivery_id = ?1 AND id = ?2`
 	sqliteLast    = `SELECT coalesce(max(seq) + 1, ?1 << 24) FROM outhook_log WHERE seq >= ?1 << 24 AND seq < ?1 + 1 << 24`
 	sqliteOutcome = `UPDATE outhook_deliveries SET state = ?2, updated_at = ?3, attempts = ?4, last_status = ?5, last_error = ?6, first_attempt = ?7 WHERE seq = ?1`
-	// The same for all deliveries whose first attempts had the same outcome. Each is
-	// logged already, as the first of its delivery; when it began, the log says.
+	// The same for all deliveries whose first attempts had the same outcome, but for
+	// their start, which is read from the log: each is in it, as its delivery's first.
 	sqliteFirst = `UPDATE OR FAIL outhook_deliveries SET state = ?2, updated_at = ?3, attempts = 1, last_status = ?4, last_error = ?5,
 			first_attempt = (SELECT l.started_at FROM outhook_log l WHERE l.seq = outhook_deliveries.seq << 24)
 		WHERE seq IN (SELECT value FROM json_each(?1))`
@@ -44,7 +44,7 @@ const sqliteTogether = 8
 
 var sqliteLogOne, sqliteLogTogether = sqliteLog(1), sqliteLog(sqliteTogether)
 
-// sqliteLog returns the statement that logs n attempts.
+// sqliteLog returns the statement that logs n attempts. For OR FAIL see exec.
 func sqliteLog(n int) string {
 	columns := []string{"seq", "id", "number", "started_at", "duration_us", "url", "status", "error",
 		"request_headers", "response_headers", "body_sha256", "response_body", "truncated"}
@@ -76,8 +76,8 @@ type sqliteFirstOutcome struct {
 
 // sqliteAttempt is a row of the log.
 type sqliteAttempt struct {
-	seq  int64
-	rest []any
+	seq int64
+	row []any // the other columns
 }
 
 // sqliteSettle is a settlement of many in the making.
@@ -91,18 +91,18 @@ type sqliteSettle struct {
 
 // settling makes up what is to be logged, so that the only writer does not.
 func (d sqlite) settling(ss []*webhook.Settlement) func(context.Context, *Store, Querier) (stale []int, err error) {
-	logged := make([][]any, len(ss)) // all columns of the log but seq
+	rows := make([][]any, len(ss)) // of the log, but for seq
 	for n, o := range ss {
 		if a := o.Attempt; a != nil {
-			logged[n] = []any{storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration / time.Microsecond),
+			rows[n] = []any{storable(a.ID), a.Number, a.StartedAt.UnixMicro(), int64(a.Duration / time.Microsecond),
 				storable(a.URL), a.StatusCode, storable(a.Error), headersText(a.RequestHeaders), headersText(a.ResponseHeaders),
 				a.BodySHA256[:], notNil(a.ResponseBody), a.Truncated}
 		}
 	}
-	return func(ctx context.Context, s *Store, q Querier) ([]int, error) { return d.settle(ctx, s, q, ss, logged) }
+	return func(ctx context.Context, s *Store, q Querier) ([]int, error) { return d.settle(ctx, s, q, ss, rows) }
 }
 
-func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, logged [][]any) (stale []int, err error) {
+func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Settlement, rows [][]any) (stale []int, err error) {
 	step, err := newSQLiteStep(ctx, s, q)
 	if err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func (sqlite) settle(ctx context.Context, s *Store, q Querier, ss []*webhook.Set
 			stale = append(stale, n)
 			continue
 		}
-		if err := t.settle(ctx, o, h, logged[n]); err != nil {
+		if err := t.settle(ctx, o, h, rows[n]); err != nil {
 			return nil, err
 		}
 		if o.Health != webhook.HealthUnchanged || o.Pause > 0 || o.Disable != "" {
@@ -172,17 +172,17 @@ func (s *sqliteSettle) held(ctx context.Context, ss []*webhook.Settlement) ([]sq
 	return pending, err
 }
 
-// settle applies an outcome to its delivery, of which attempts, firsts and left
-// remain to be written.
-func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding, logged []any) error {
-	if logged != nil {
+// settle applies an outcome to its delivery. What it adds to attempts, firsts and
+// left remains to be written.
+func (s *sqliteSettle) settle(ctx context.Context, o *webhook.Settlement, h *sqliteHolding, row []any) error {
+	if row != nil {
 		seq := h.seq << 24
 		if h.logged {
 			if err := s.query(ctx, sqliteLast, []any{h.seq}, func(rows Rows) error { return rows.Scan(&seq) }); err != nil {
 				return err
 			}
 		}
-		s.attempts = append(s.attempts, sqliteAttempt{seq, logged})
+		s.attempts = append(s.attempts, sqliteAttempt{seq, row})
 	}
 	o.ApplyToDelivery(&h.Delivery, time.UnixMicro(s.now).UTC())
 	if o.Counted && !h.logged {
@@ -216,9 +216,9 @@ func (s *sqliteSettle) log(ctx context.Context) error {
 		if len(s.attempts) >= sqliteTogether {
 			statement, n = sqliteLogTogether, sqliteTogether
 		}
-		var args []any
+		args := make([]any, 0, n*(1+len(s.attempts[0].row)))
 		for _, a := range s.attempts[:n] {
-			args = append(append(args, a.seq), a.rest...)
+			args = append(append(args, a.seq), a.row...)
 		}
 		if _, err := s.exec(ctx, statement, args...); err != nil {
 			return err
@@ -231,7 +231,7 @@ func (s *sqliteSettle) log(ctx context.Context) error {
 // first writes the outcomes of first attempts, once these are logged.
 func (s *sqliteSettle) first(ctx context.Context) error {
 	for o, deliveries := range s.firsts {
-		if len(deliveries) == 1 {
+		if len(deliveries) == 1 { // as where every error has a text of its own
 			if err := s.outcome(ctx, deliveries[0]); err != nil {
 				return err
 			}

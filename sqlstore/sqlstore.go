@@ -170,7 +170,6 @@ type Store struct {
 	seen    arrival          // up to where Purge has looked for events without deliveries
 	patient chan struct{}    // held by the call that waits for an open transaction
 	idle    atomic.Bool      // SQLite: the last claim found nothing
-	wal     atomic.Bool      // SQLite: the file is known to be in this mode
 }
 
 // dialect is what differs between the databases.

@@ -99,7 +99,8 @@ const (
 	unknownSettles      fault = "a settlement of an unknown delivery is not stale"
 	repeatStored        fault = "a repeated settlement is carried out again"
 	repeatIsStale       fault = "a repeated settlement is stale"
-	outcomesShared      fault = "all attempts of a batch begin with its first"
+	startsShared        fault = "all attempts of a batch begin with its first"
+	logsMixedUp         fault = "a batch logs an attempt for another delivery"
 	staleEndsBatch      fault = "a stale settlement ends its batch"
 	settleInTwoSteps    fault = "a settlement checks and writes in two steps"
 	settleBusy          fault = "concurrent settlements fail with a deadlock"
@@ -237,7 +238,8 @@ func faults() map[fault][]string {
 		unknownSettles:      {"unknown-settlement"},
 		repeatStored:        {"repeated-settlement"},
 		repeatIsStale:       {"repeated-settlement"},
-		outcomesShared:      {"settle-many"},
+		startsShared:        {"settle-many"},
+		logsMixedUp:         {"settle-many"},
 		staleEndsBatch:      {"settle-batch"},
 		settleInTwoSteps:    {"settle-race"},
 		settleBusy:          {"settle-crossing"},

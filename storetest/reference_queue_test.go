@@ -385,7 +385,7 @@ func (s *reference) Settle(ctx context.Context, ss []webhook.Settlement) (stale 
 		if a := o.Attempt; a != nil && s.fault == hostileRefused && !utf8.ValidString(a.Error) {
 			return nil, errors.New("invalid byte sequence for encoding UTF8")
 		}
-		if first := ss[0].Attempt; s.fault == outcomesShared && first != nil && o.Attempt != nil {
+		if first := ss[0].Attempt; s.fault == startsShared && first != nil && o.Attempt != nil {
 			a := *o.Attempt
 			a.StartedAt, o.Attempt = first.StartedAt, &a
 		}
@@ -404,6 +404,11 @@ func (s *reference) Settle(ctx context.Context, ss []webhook.Settlement) (stale 
 		default:
 			s.pause(settleInTwoSteps)
 			s.settle(d, o)
+		}
+	}
+	if s.fault == logsMixedUp && len(ss) > 1 {
+		if a, b := s.row(ss[0].DeliveryID), s.row(ss[1].DeliveryID); a != nil && b != nil {
+			a.attempts, b.attempts = b.attempts, a.attempts
 		}
 	}
 	return stale, nil

@@ -15,7 +15,7 @@ import (
 	"github.com/outhook/webhook/sqlstore"
 )
 
-// several are as many settlements as several statements take.
+// several are more than two statements of eight take, and a rest.
 const several = 19
 
 // attempted publishes events for an endpoint, claims their deliveries, and returns
@@ -85,7 +85,8 @@ func TestASettlementSharesTheFateOfItsTransaction(t *testing.T) {
 }
 
 // What waits for the writer shares a transaction, which is undone if one of them
-// fails; the others are carried out again.
+// fails; the others are carried out again. That both have waited can only be hoped
+// for: on a machine that is too slow for it, the test shows less.
 func TestASettlementIsCarriedOutOnceBesideWhatFails(t *testing.T) {
 	forEach(t, sqlite(), func(t *testing.T, b backend) {
 		a := b.newApp(t, b.database(t))
@@ -117,8 +118,8 @@ func TestASettlementIsCarriedOutOnceBesideWhatFails(t *testing.T) {
 		if err := <-settled; err != nil {
 			t.Error(err)
 		}
-		if err := <-refused; err == nil {
-			t.Error("what was to fail has not")
+		if err := <-refused; !errors.Is(err, webhook.ErrNotFound) {
+			t.Errorf("what was to fail: %v, want ErrNotFound", err)
 		}
 		a.wantSettled(t, ss, true)
 	})
@@ -126,10 +127,15 @@ func TestASettlementIsCarriedOutOnceBesideWhatFails(t *testing.T) {
 
 func TestAConnectionOfSQLiteDSNHasWhatItPromises(t *testing.T) {
 	forEach(t, sqlite(), func(t *testing.T, b backend) {
-		for name, size := range map[string]string{"new": "8192", "existing": "4096"} {
+		for _, size := range []string{"8192", "4096"} {
 			path := filepath.Join(t.TempDir(), "webhooks.db")
-			if name == "existing" {
-				if _, err := b.open(t, "file:"+path).ExecContext(t.Context(), "CREATE TABLE documents (id TEXT)"); err != nil {
+			if size == "4096" { // SQLite's own, of a file that exists
+				db, err := sql.Open(b.driver, "file:"+path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = db.ExecContext(t.Context(), "CREATE TABLE documents (id TEXT)")
+				if err := errors.Join(err, db.Close()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -139,7 +145,7 @@ func TestAConnectionOfSQLiteDSNHasWhatItPromises(t *testing.T) {
 				"page_size": size, "journal_mode": "wal", "synchronous": "2", "cache_size": "-8192", "wal_autocheckpoint": "2000", "busy_timeout": "10000",
 			} {
 				if got := b.strings(t, dsn, "PRAGMA "+pragma); len(got) != 1 || got[0] != want {
-					t.Errorf("%s file: %s is %v, want %s", name, pragma, got, want)
+					t.Errorf("pages of %s bytes: %s is %v, want %s", size, pragma, got, want)
 				}
 			}
 		}
