@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outhook/webhook"
 )
@@ -95,5 +98,65 @@ func TestAChangeThatFailsDoesNotKeepItsNeighboursFromSharingACommit(t *testing.T
 				t.Errorf("the database was told\n%s, want\n%s", got, c.said)
 			}
 		})
+	}
+}
+
+// holding is a transaction in which all deliveries are held, in the order of their
+// settlements. It writes down what it is told.
+type holding struct {
+	held int
+	said []any
+}
+
+func (h *holding) Query(_ context.Context, query string, args ...any) (Rows, error) {
+	if query == sqliteHeld {
+		return &heldRows{held: h.held}, nil
+	}
+	h.said = append(append(h.said, query), args...)
+	return &heldRows{}, nil
+}
+
+// heldRows are what sqliteHeld returns of deliveries that were never attempted.
+type heldRows struct{ n, held int }
+
+func (r *heldRows) Next() bool { r.n++; return r.n <= r.held }
+func (r *heldRows) Err() error { return nil }
+func (r *heldRows) Close()     {}
+func (r *heldRows) Scan(dest ...any) error {
+	*dest[0].(*int) = r.n - 1
+	*dest[1].(*int64) = int64(100 + r.n) // seq
+	*dest[3].(*int64) = 1                // lease
+	*dest[4].(*bool) = true
+	return nil
+}
+
+// A transaction that is undone, because of another's change in it, is repeated with
+// what was prepared for it.
+func TestASettlementThatIsUndoneIsTheSameAgain(t *testing.T) {
+	const n = 2*sqliteTogether + 3
+	s := New(sql.OpenDB(&script{}), SQLite)
+	defer s.db.Close()
+	s.SetClock(func() time.Time { return time.Unix(1_790_000_000, 0) })
+	ss := make([]*webhook.Settlement, n)
+	for i := range ss {
+		ss[i] = &webhook.Settlement{DeliveryID: fmt.Sprint("delivery-", i), Lease: 1, State: webhook.StateDelivered, Counted: true,
+			Attempt: &webhook.Attempt{ID: fmt.Sprint("attempt-", i), Number: 1, StartedAt: time.Unix(int64(i), 0), StatusCode: 200}}
+	}
+	settle := s.dialect.settling(ss)
+	var said [2][]any
+	for round := range said {
+		h := &holding{held: n}
+		if stale, err := settle(t.Context(), s, h); err != nil || len(stale) > 0 {
+			t.Fatalf("stale %v, error %v", stale, err)
+		}
+		said[round] = h.said
+	}
+	if !reflect.DeepEqual(said[0], said[1]) {
+		t.Errorf("the transaction was told\n%v\nand the second time\n%v", said[0], said[1])
+	}
+	for i := range ss {
+		if !slices.Contains(said[0], any(ss[i].Attempt.ID)) {
+			t.Errorf("%s is not logged", ss[i].Attempt.ID)
+		}
 	}
 }

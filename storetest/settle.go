@@ -284,17 +284,14 @@ func settleMany(t *trial) {
 		for i, c := range held {
 			s := attempted(c, webhook.StateDelivered, []int{204, 200, 500}[i%3])
 			s.Attempt.StartedAt = start.Add(time.Duration(round*n+i) * time.Minute)
-			switch {
-			case s.Attempt.Error == "":
-			case round < 2:
-				s.State = webhook.StatePending
-				s.Counted = i%2 == 0 // or cut short
-				left++
-			default:
-				s.State = webhook.StateExhausted
-			}
 			if s.Attempt.Error != "" {
 				s.Attempt.Error = fmt.Sprintf("status 500: %d", i%4)
+				s.State = webhook.StateExhausted
+				if round < 2 {
+					s.State = webhook.StatePending
+					s.Counted = i%2 == 0 // or cut short
+					left++
+				}
 			}
 			d := c.Delivery
 			s.ApplyToDelivery(&d, d.UpdatedAt)

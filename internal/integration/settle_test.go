@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -81,47 +80,6 @@ func TestASettlementSharesTheFateOfItsTransaction(t *testing.T) {
 			}
 			a.wantSettled(t, ss, settled)
 		}
-	})
-}
-
-// What waits for the writer shares a transaction, which is undone if one of them
-// fails; the others are carried out again. That both have waited can only be hoped
-// for: on a machine that is too slow for it, the test shows less.
-func TestASettlementIsCarriedOutOnceBesideWhatFails(t *testing.T) {
-	forEach(t, sqlite(), func(t *testing.T, b backend) {
-		a := b.newApp(t, b.database(t))
-		ss := a.attempted(t)
-		tx, _ := a.begin(t, sql.LevelDefault) // the writer
-		attended := make(chan error, 1)
-		go func() { _, err := a.store.Attend(context.Background(), "one that waits", time.Minute); attended <- err }()
-		time.Sleep(50 * time.Millisecond)
-		refused, settled := make(chan error, 1), make(chan error, 1)
-		go func() {
-			stale, err := a.store.Settle(context.Background(), ss)
-			if len(stale) > 0 {
-				err = errors.Join(err, fmt.Errorf("stale: %v", stale))
-			}
-			settled <- err
-		}()
-		time.Sleep(50 * time.Millisecond)
-		go func() {
-			_, err := a.store.PutEndpoint(context.Background(), webhook.EndpointRecord{ID: "unknown", Rev: 7})
-			refused <- err
-		}()
-		time.Sleep(50 * time.Millisecond)
-		if err := tx.Rollback(); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-attended; err != nil {
-			t.Error(err)
-		}
-		if err := <-settled; err != nil {
-			t.Error(err)
-		}
-		if err := <-refused; !errors.Is(err, webhook.ErrNotFound) {
-			t.Errorf("what was to fail: %v, want ErrNotFound", err)
-		}
-		a.wantSettled(t, ss, true)
 	})
 }
 
